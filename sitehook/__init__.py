@@ -1,0 +1,188 @@
+"""What the interpreter runs at start-up: is RTCONSOLE on for this program? Then hand over.
+
+It must never raise, print, or cost anything worth naming. It imports nothing but ``sys``
+and ``os``, which are there already, until it knows that this program gets a console. All
+in one module: at start-up the number of modules is what costs.
+"""
+
+import os
+import sys
+
+ON = ("1", "true", "yes", "on")
+OFF = ("", "0", "false", "no", "off")
+
+# Left alone unless RTCONSOLE_ONLY names them: packaging, where a console helps nobody;
+# and the clients, since `jupyter console --existing` picks the newest connection file,
+# which would be its own.
+SKIPPED = (
+    "pip",
+    "ensurepip",
+    "venv",
+    "rtconsole",
+    "rtconsole-list",
+    "jupyter-console",
+    "jupyter-qtconsole",
+    "jupyter-run",
+)
+JUPYTER_CLIENTS = ("console", "qtconsole", "run")
+RESOURCE_TRACKER = "from multiprocessing.resource_tracker import main"
+FORK_SERVER = "from multiprocessing.forkserver import main"
+SPAWNED = "from multiprocessing.spawn import spawn_main"
+
+_activated_pid = 0
+
+
+def activate() -> None:
+    """Start the dormant console if the environment asks for one; else do nothing.
+
+    Called by ``rtconsole.pth``, ``rtconsole.start`` (PEP 829) or the modules in
+    ``sitehook/path``; in a venv a ``.pth`` line runs twice (python/cpython#75723), and
+    more than one of the three may be there: the first call in a process counts.
+    """
+    global _activated_pid
+    if _activated_pid == os.getpid():
+        return
+    _activated_pid = os.getpid()
+    try:
+        if reason := off_because():
+            if reason != "off":
+                _note(reason)
+            return
+        kind, what, arguments = program(sys.orig_argv)
+        if reason := skipped_because(kind, what, arguments):
+            from rtconsole import lifecycle
+
+            _note(f"no console for {label(kind, what)}: {reason}")
+            lifecycle.leave_alone(serve_children=what.startswith(FORK_SERVER))
+            return
+        from rtconsole import listener
+
+        listener.start(label(kind, what))
+    except Exception as error:  # protects the program: it starts, whatever is wrong with us
+        _note("no console", error)
+
+
+def off_because() -> "str | None":
+    """Return why this process gets no console, ``"off"`` if nobody asked, ``None`` if it is on."""
+    if sys.flags.ignore_environment:  # -E and -I: .pth files are run all the same
+        return "off"
+    value = os.environ.get("RTCONSOLE", "").strip().lower()
+    if value in OFF:
+        return "off"
+    if value not in ON:
+        return f"RTCONSOLE={value!r} is neither on ({', '.join(ON)}) nor off; taken as off"
+    if hasattr(os, "getuid") and (os.getuid() != os.geteuid() or os.getgid() != os.getegid()):
+        return "real and effective user or group differ; a privileged process gets no console"
+    return None
+
+
+def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":
+    """Read the interpreter's own command line, since ``sys.argv`` may not be set yet.
+
+    Follows https://docs.python.org/3/using/cmdline.html: -c and -m end the interpreter's
+    options, -W and -X take a value, short options may be joined (``-bIm module``).
+
+    Returns:
+        What is run: its kind (``"script"``, ``"module"``, ``"command"`` for -c,
+        ``"interactive"``); the script's path, the module's name or the command; and the
+        program's own arguments.
+    """
+    words = iter(orig_argv[1:])
+    for word in words:
+        if word == "-":
+            return "interactive", "", list(words)
+        if not word.startswith("-"):
+            return "script", word, list(words)
+        if word.startswith("--"):
+            if word == "--check-hash-based-pycs":
+                next(words, None)
+            continue
+        for at, letter in enumerate(word[1:], start=2):
+            if letter in "cm":
+                value = word[at:] or next(words, "")
+                return "command" if letter == "c" else "module", value, list(words)
+            if letter in "WX":
+                if at == len(word):
+                    next(words, None)
+                break
+    return "interactive", "", []
+
+
+def label(kind: str, what: str) -> str:
+    """Return the name a person recognises: ``counter.py``, ``http.server``, ``python -c``."""
+    if kind == "script":
+        base = os.path.basename(what.rstrip("/" + os.sep))
+        if base == "__main__.py":  # named in full: the folder says more
+            base = os.path.basename(os.path.dirname(os.path.abspath(what)))
+        return base
+    if kind == "module":
+        return what
+    if kind == "command":
+        return "multiprocessing" if what.startswith(SPAWNED) else "python -c"
+    return "python"
+
+
+def names(kind: str, what: str) -> "tuple[str, ...]":
+    """Return the names that RTCONSOLE_ONLY and RTCONSOLE_SKIP are matched against."""
+    if kind == "module":
+        return what, what.partition(".")[0]
+    base = label(kind, what)
+    if kind != "script":
+        return (base,)
+    stem = base
+    for ending in (".py", ".pyw", ".exe", "-script"):
+        if stem.endswith(ending):
+            stem = stem[: -len(ending)]
+    return what, base, stem
+
+
+def skipped_because(kind: str, what: str, arguments: "list[str]") -> "str | None":
+    """Return why this program gets no console, or ``None`` if it gets one.
+
+    What RTCONSOLE_SKIP names is left alone; what RTCONSOLE_ONLY names is served, also
+    when it is skipped by default; with RTCONSOLE_ONLY all others are left alone.
+    """
+    called = names(kind, what)
+    if _matches(called, os.environ.get("RTCONSOLE_SKIP")):
+        return "RTCONSOLE_SKIP names it"
+    if only := os.environ.get("RTCONSOLE_ONLY", "").strip():
+        return None if _matches(called, only) else "RTCONSOLE_ONLY does not name it"
+    if kind == "command":
+        if what.startswith(RESOURCE_TRACKER):
+            return "multiprocessing's resource tracker"
+        if what.startswith(FORK_SERVER):
+            return "multiprocessing's fork server; the processes that it forks have one"
+        return None
+    if called[-1] == "jupyter" and arguments[:1] and arguments[0] in JUPYTER_CLIENTS:
+        return "a Jupyter client"
+    return "skipped by default" if called[-1] in SKIPPED else None
+
+
+def _matches(called: "tuple[str, ...]", globs: "str | None") -> bool:
+    if not globs:
+        return False
+    import fnmatch
+
+    parts = [glob.strip() for glob in globs.split(",")]
+    return any(fnmatch.fnmatchcase(name, glob) for name in called for glob in parts if glob)
+
+
+def _note(message: str, error: "BaseException | None" = None) -> None:
+    """Tell the debug log, if there is one and rtconsole is sound enough to write it."""
+    path = os.environ.get("RTCONSOLE_DEBUG")
+    if not path or sys.flags.ignore_environment:
+        return
+    try:
+        from rtconsole import debuglog
+
+        debuglog.note(message, error)
+    except Exception as broken:  # protects the program from a broken rtconsole
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                line = f"pid {os.getpid()}: {message} {error!r}; rtconsole is broken: {broken!r}\n"
+                os.write(fd, line.encode("utf-8", "backslashreplace"))
+            finally:
+                os.close(fd)
+        except Exception:  # protects the program from a log that cannot be written
+            pass
