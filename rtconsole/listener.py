@@ -1,0 +1,428 @@
+"""Dormant until somebody connects: five bound sockets and one parked thread.
+
+The sockets are made here with the standard library, so that a program that is never
+looked at never imports zmq. On the first connection the kernel boots and takes over
+these very sockets (ZMQ_USE_FD); who rang waits in the backlog and is served.
+
+The parked thread must be invisible to the program: it owns no lock, blocks all signals
+(a signal the program waits for with sigwait must not be handed to us), is unknown to
+``threading``, and is gone while the program forks.
+
+Standard library only, and of that only C modules: this runs in every start of the
+interpreter, where each function costs, and each module a hundredth of the start. So here is
+what every start needs, and what comes later in :mod:`.lifecycle`, imported when it comes.
+"""
+
+import _signal
+import _socket
+import atexit
+import os
+import select
+import sys
+import time
+from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
+
+from . import __version__
+
+TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
+if TYPE_CHECKING:
+    from typing import Any
+
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+
+# With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
+_SPECIAL = (
+    *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
+    *("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "TMPDIR"),
+    *("RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER"),
+)
+
+BACKLOG = 512
+
+PARKED, BOOTING, RUNNING, CLOSED = "parked", "booting", "running", "closed"
+
+
+class Listener:
+    """The console of this process, from bound sockets to a running kernel."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label  # what a person calls the program
+        self.state = CLOSED
+        self.connection_file = ""  # its path, while there is one
+        self.info: dict[str, Any] = {}  # what it says
+        self.sockets: dict[str, int] = {}  # descriptor of each channel's listening socket
+        self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
+        # stop the parked thread; released as its last act; its native id
+        self.pipe: tuple[int, int] | None = None
+        self.gone = allocate_lock()
+        self.thread_id = 0
+        # of the thread that opened the listener
+        self.main_thread_id = get_ident()
+        self.signal_mask: Any = None
+        self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
+        # what a cell's names mean (kernel.namespace.Scope); None for the program's __main__
+        self.scope: Any = None
+        self.kernel: Any = None  # the running one
+
+    def open(self) -> None:
+        """Bind the sockets, write the connection file and park the thread.
+
+        Raises:
+            OSError: no socket, no folder, no descriptor; nothing is left behind then.
+            RuntimeError: no thread can be started; likewise.
+        """
+        try:
+            if usual := usual_folders():
+                runtime, sockets = usual
+                self.bind(sockets)
+                self.write_file(runtime)
+                self.park()
+            else:
+                self._later("open_unusually")
+        except BaseException:
+            self.close()
+            raise
+
+    def _later(self, what: str) -> "Any":  # calls a function of lifecycle
+        from . import lifecycle
+
+        return getattr(lifecycle, what)(self)
+
+    def close(self) -> None:
+        """Take everything back: thread or kernel, sockets, files. Safe to call twice."""
+        self._later("close")
+
+    # -- sockets -------------------------------------------------------------------
+
+    def bind(self, folder: str) -> None:
+        """Bind all sockets: Unix sockets in ``folder``, loopback TCP if it is empty."""
+        pid = os.getpid()
+        # Jupyter's way of naming five Unix sockets: <ip>-<port>
+        info = self.info = {
+            "transport": "ipc" if folder else "tcp",
+            "ip": f"{folder}/{pid}" if folder else "127.0.0.1",
+            "signature_scheme": "hmac-sha256",
+            "key": os.urandom(32).hex(),
+            "kernel_name": f"{self.label} ({pid})",
+        }
+        for number, channel in enumerate(CHANNELS, start=1):
+            info[f"{channel}_port"] = number if folder else 0
+            self.listen(channel)
+
+    def listen(self, channel: str) -> None:
+        """Bind and listen on ``channel``'s address; port 0 becomes one the system picks."""
+        info, port = self.info, self.info[f"{channel}_port"]
+        if info["transport"] == "ipc":
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            address: Any = f"{info['ip']}-{port}"
+            unlink(address)  # of a dead process with our pid, or of us before an exec
+        else:
+            sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            address = (info["ip"], port)
+            if port and os.name == "posix":  # made anew at the address it had
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        if info["transport"] == "tcp":
+            info[f"{channel}_port"] = sock.getsockname()[1]
+        # A number, not the object: if the program closes all descriptors and reuses the
+        # number, the object's end would close the program's file.
+        self.sockets[channel] = self.own(sock.detach())
+
+    def own(self, fd: int) -> int:
+        """Note the identity of a descriptor that we opened, and return it.
+
+        A daemon closes all descriptors, and the program's next files get the same
+        numbers: before one is touched later, its identity is checked.
+        """
+        status = os.fstat(fd)
+        self.identity[fd] = status.st_dev, status.st_ino
+        return fd
+
+    # -- the connection file -------------------------------------------------------
+
+    def write_file(self, folder: str) -> None:
+        """Write the connection file into ``folder``."""
+        try:
+            cwd: str | None = os.getcwd()
+        except OSError:  # deleted
+            cwd = None
+        pid = os.getpid()
+        self.info["rtconsole"] = {
+            "version": __version__,
+            "pid": pid,
+            "create_time": create_time(),
+            "argv": sys.orig_argv,
+            "cwd": cwd,
+            "python": sys.version.partition(" ")[0],
+            "executable": sys.executable,
+        }
+        self.connection_file = write_file(folder, file_name(pid), self.info)
+
+    def forget_file(self) -> None:
+        """Remove the connection file and the sockets' names, so that nobody finds them."""
+        path, self.connection_file = self.connection_file, ""
+        if path:
+            remove_file(path)
+        if self.info.get("transport") == "ipc":
+            for channel in self.sockets:
+                unlink(f"{self.info['ip']}-{self.info[f'{channel}_port']}")
+
+    # -- the parked thread ---------------------------------------------------------
+
+    def park(self) -> None:
+        """Start the thread that waits for a connection, with all signals blocked."""
+        if self.pipe is None and os.name == "posix":
+            reader, writer = os.pipe()
+            self.pipe = self.own(reader), self.own(writer)
+        self.gone = allocate_lock()
+        self.gone.acquire()
+        self.thread_id = 0
+        self.state = PARKED
+        if os.name != "posix":
+            start_new_thread(self._wait, ())
+            return
+        # Blocked here and inherited: the new thread never runs with a signal unblocked.
+        mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+        try:
+            self.signal_mask = mask
+            start_new_thread(self._wait, ())
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+    def _wait(self) -> None:
+        """The parked thread: wait without time-out, then boot the kernel."""
+        self.thread_id = get_native_id()
+        try:
+            if not self._rung():
+                return
+            self.state = BOOTING
+        finally:
+            self.gone.release()
+        self._later("boot")
+
+    def _rung(self) -> bool:
+        """Wait for a connection; false if the thread is to stop instead."""
+        if "RTCONSOLE_EAGER" in os.environ and self._later("is_eager"):
+            return True
+        stop = self.pipe[0] if self.pipe else -1
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            for fd in (*self.sockets.values(), stop):
+                poll.register(fd, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll()]
+        else:  # Windows, where a pipe cannot be waited for: nothing stops the thread but the end
+            ready = select.select(list(self.sockets.values()), [], [])[0]
+        return stop not in ready and self.state == PARKED
+
+
+def note(message: str, error: "BaseException | None" = None) -> None:
+    """Tell the debug log; without one nothing is even imported."""
+    if os.environ.get("RTCONSOLE_DEBUG"):
+        from . import debuglog
+
+        debuglog.note(message, error)
+
+
+# -- the connection file -----------------------------------------------------------------
+#
+# Jupyter's clients find a kernel by a JSON file in Jupyter's runtime folder. Who can read
+# it can run code in the process: so it is 0600, in a folder that is ours alone, and never
+# written through a symbolic link.
+
+
+def file_name(pid: int) -> str:
+    """Return the file's name; ``--existing 4242`` matches the pid in it."""
+    return f"kernel-rt-{pid}.json"
+
+
+def remove_file(path: str) -> None:
+    """Remove both names of a connection file; one that is gone is fine."""
+    folder, name = os.path.split(path)
+    unlink(path)
+    unlink(f"{folder}/external_kernels/{name}")
+
+
+def usual_folders() -> "tuple[str, str] | None":
+    """Return the folders for connection files and sockets if they are the usual ones and ours.
+
+    Saves importing :mod:`.folders`, which knows all the rules. ``None`` says to do so.
+    """
+    env, home = os.environ, os.environ.get("HOME", "")
+    if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
+        return None
+    runtime, sockets = f"{home}/.local/share/jupyter/runtime", f"/tmp/rtconsole-{os.geteuid()}"
+    if is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077):
+        return runtime, sockets
+    return None
+
+
+def is_own_folder(path: str, forbidden: int) -> bool:
+    """Tell whether ``path`` is a folder (no link to one) of ours without ``forbidden`` bits."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    is_folder = found.st_mode & 0o170000 == 0o040000
+    return is_folder and found.st_uid == os.geteuid() and not found.st_mode & forbidden
+
+
+def create_time() -> float:
+    """Return when this process started, in seconds since the epoch, as psutil says it.
+
+    On Linux ticks after boot plus the boot time of ``/proc/stat`` (proc(5)), psutil's
+    reckoning to the digit; elsewhere the time of the call, some hundredths of a second late.
+    """
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            # field 22; the name in field 2 may hold spaces and parentheses
+            ticks = int(file.read().rpartition(b")")[2].split(None, 20)[19])
+        with open("/proc/stat", "rb") as file:
+            boot = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
+        return boot + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return time.time()
+
+
+def dumps(value: "Any") -> str:
+    """Return ``value`` (None, int, float, str, lists and dicts of them) as ASCII JSON.
+
+    Not ``json.dumps``, since importing ``json`` costs more than all of the start-up.
+    """
+    if isinstance(value, str):
+        if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+            return f'"{value}"'
+        from _json import encode_basestring_ascii  # the C half of json, without the costly one
+
+        return encode_basestring_ascii(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join([f"{dumps(k)}: {dumps(v)}" for k, v in value.items()]) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join([dumps(item) for item in value]) + "]"
+    return "null" if value is None else repr(value)
+
+
+def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
+    """Write ``info`` as ``folder/name``, 0600 under any umask, and return its path.
+
+    A second name in ``external_kernels/`` is for JupyterLab's list of kernels to connect
+    to (``ServerApp.external_connection_dir``).
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind then.
+    """
+    path, temporary = f"{folder}/{name}", f"{folder}/.{name}.tmp"
+    unlink(temporary)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    fd = os.open(temporary, flags, 0o600)
+    try:
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(fd, 0o600)  # the umask may have taken bits away
+            data = (dumps(info) + "\n").encode()
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        unlink(temporary)
+        raise
+    try:
+        second = f"{folder}/external_kernels"
+        if not is_own_folder(second, 0o022):
+            from . import folders
+
+            folders.own_folder(second)
+        unlink(f"{second}/{name}")
+        os.link(path, f"{second}/{name}")
+    except OSError as error:
+        note("JupyterLab will not list this process", error)
+    return path
+
+
+def unlink(path: str) -> None:
+    """Remove a file if it is there and can be removed."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+# -- the one listener of this process ----------------------------------------------------
+
+_current: "Listener | None" = None
+_hooked = False
+# multiprocessing's fork server has no console; each process that it forks has one.
+opens_in_children = False
+
+
+def current() -> "Listener | None":
+    """Return this process's listener, if it has one."""
+    return _current
+
+
+def start(label: str) -> Listener:
+    """Open this process's listener, which must not have one, and look after its end.
+
+    Args:
+        label: what a person calls the program.
+
+    Raises:
+        OSError, RuntimeError: see :meth:`Listener.open`.
+    """
+    global _current
+    opened = Listener(label)
+    opened.open()
+    _current = opened
+    hook()
+    note(f"console at {opened.connection_file}")
+    return opened
+
+
+def stop() -> None:
+    """Close this process's listener, if it has one."""
+    global _current
+    closing, _current = _current, None
+    if closing is not None:
+        closing.close()
+
+
+def hook() -> None:
+    """Register for fork and exit, once: neither can be undone, and children inherit both."""
+    global _hooked
+    if _hooked:
+        return
+    _hooked = True
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lambda: _at_fork("before_fork"),
+            after_in_parent=lambda: _at_fork("after_fork_in_parent"),
+            after_in_child=lambda: _at_fork("after_fork_in_child"),
+        )
+
+
+def _at_fork(phase: str) -> None:
+    global _current
+    inherited = _current
+    try:
+        from . import lifecycle
+
+        _current = None
+        _current = getattr(lifecycle, phase)(inherited)
+    except Exception as error:  # protects the program's fork
+        note(phase, error)
+
+
+def _at_exit() -> None:
+    """Remove the files; the interpreter's end takes threads and descriptors with it."""
+    try:
+        if _current is not None:
+            _current.state = CLOSED
+            _current.forget_file()
+            if _current.kernel is not None:
+                _current.kernel.say_goodbye()
+    except Exception as error:  # protects the program's exit
+        note("at exit", error)

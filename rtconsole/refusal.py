@@ -1,0 +1,218 @@
+"""A kernel that only says why there is none: ipykernel is missing, or its import failed.
+
+The client that rang waits for an answer, and a person behind it for a reason. With zmq
+perhaps not to be had, this speaks as much ZMTP 3.0 (https://rfc.zeromq.org/spec/23/, NULL
+mechanism) and Jupyter protocol as it takes to answer every request with that reason.
+Standard library only. CurveZMQ it does not speak: over TCP with keys the reason is in the
+debug log only.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import select
+import socket
+import sys
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+_TYPES = {"shell": "ROUTER", "control": "ROUTER", "stdin": "ROUTER", "hb": "REP", "iopub": "PUB"}
+_DELIMITER = b"<IDS|MSG>"
+_MORE, _LONG, _COMMAND = 1, 2, 4
+
+# A client that sends more than this many bytes without ending a message is let go.
+_LARGEST = 1 << 20
+
+
+class _Peer:
+    """One connection: what came in so far, and how far the handshake is."""
+
+    def __init__(self, connection: socket.socket, channel: str) -> None:
+        self.socket = connection
+        self.channel = channel
+        self.buffer = b""
+        self.greeted = False
+        self.frames: list[bytes] = []
+        connection.settimeout(1.0)
+        connection.sendall(_GREETING)
+
+    def receive(self) -> list[list[bytes]]:
+        """Return the messages that are complete now.
+
+        Raises:
+            ConnectionError: the peer is gone, or does not speak the protocol.
+        """
+        data = self.socket.recv(65536)
+        self.buffer += data
+        if not data or len(self.buffer) + sum(map(len, self.frames)) > _LARGEST:
+            raise ConnectionError
+        if not self.greeted:
+            if len(self.buffer) < len(_GREETING):
+                return []
+            if self.buffer[12:32].rstrip(b"\0") != b"NULL":
+                raise ConnectionError
+            self.buffer = self.buffer[len(_GREETING) :]
+            self.greeted = True
+            kind = _TYPES[self.channel].encode()
+            body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+            self.socket.sendall(bytes([_COMMAND, len(body)]) + body)
+        messages = []
+        while (frame := self._next_frame()) is not None:
+            flags, body = frame
+            if flags & _COMMAND:
+                continue  # READY, or a subscription: all get everything
+            self.frames.append(body)
+            if not flags & _MORE:
+                messages.append(self.frames)
+                self.frames = []
+        return messages
+
+    def _next_frame(self) -> tuple[int, bytes] | None:
+        width = 8 if self.buffer[:1] and self.buffer[0] & _LONG else 1
+        if len(self.buffer) < 1 + width:
+            return None
+        end = 1 + width + int.from_bytes(self.buffer[1 : 1 + width], "big")
+        if len(self.buffer) < end:
+            return None
+        flags, body = self.buffer[0], self.buffer[1 + width : end]
+        self.buffer = self.buffer[end:]
+        return flags, body
+
+    def send(self, frames: list[bytes]) -> None:
+        data = b""
+        for number, frame in enumerate(frames, start=1):
+            flags = _MORE if number < len(frames) else 0
+            data += bytes([flags | _LONG]) + len(frame).to_bytes(8, "big") + frame
+        self.socket.sendall(data)
+
+
+class _Refusal:
+    """The answers."""
+
+    def __init__(self, info: dict[str, Any], reason: str) -> None:
+        self.key = info["key"].encode()
+        self.reason = reason
+        self.session = uuid.uuid4().hex
+        self.peers: list[_Peer] = []
+
+    def sign(self, parts: list[bytes]) -> bytes:
+        return hmac.new(self.key, b"".join(parts), hashlib.sha256).hexdigest().encode()
+
+    def handle(self, peer: _Peer, frames: list[bytes]) -> None:
+        if peer.channel == "hb":
+            peer.send(frames)
+            return
+        if peer.channel not in ("shell", "control") or _DELIMITER not in frames:
+            return
+        start = frames.index(_DELIMITER)
+        signature, *parts = frames[start + 1 : start + 6]
+        if len(parts) != 4 or not hmac.compare_digest(signature, self.sign(parts)):
+            return
+        header, content = json.loads(parts[0]), json.loads(parts[3])
+        kind = str(header["msg_type"])
+        if not kind.endswith("_request"):
+            return
+        self.publish("status", {"execution_state": "busy"}, header)
+        reply = self.reply(kind, content)
+        if reply.get("status") == "error":
+            shown = {key: reply[key] for key in ("ename", "evalue", "traceback")}
+            self.publish("error", shown, header)
+        peer.send(self.message(kind.replace("_request", "_reply"), reply, header))
+        self.publish("status", {"execution_state": "idle"}, header)
+
+    def reply(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of the reply; only what asks for code to run gets an error."""
+        if kind == "kernel_info_request":
+            return {
+                "status": "ok",
+                "protocol_version": "5.3",
+                "implementation": "rtconsole",
+                "implementation_version": "0",
+                "language_info": {
+                    "name": "python",
+                    "version": sys.version.partition(" ")[0],
+                    "mimetype": "text/x-python",
+                    "file_extension": ".py",
+                },
+                "banner": f"rtconsole: no console in this process.\n{self.reason}\n",
+                "help_links": [],
+            }
+        if kind == "execute_request":
+            return {
+                "status": "error",
+                "ename": "NoConsole",
+                "evalue": self.reason,
+                "traceback": [f"NoConsole: {self.reason}"],
+                "execution_count": 0,
+                "user_expressions": {},
+                "payload": [],
+            }
+        at = content.get("cursor_pos", 0)
+        return {
+            "status": "complete" if kind == "is_complete_request" else "ok",
+            "matches": [],
+            "cursor_start": at,
+            "cursor_end": at,
+            "metadata": {},
+            "found": False,
+            "data": {},
+            "history": [],
+            "comms": {},
+            "restart": False,
+        }
+
+    def message(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> list[bytes]:
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "session": self.session,
+            "username": "kernel",
+            "date": datetime.now(UTC).isoformat(),
+            "msg_type": kind,
+            "version": "5.3",
+        }
+        parts = [json.dumps(part).encode() for part in (header, parent, {}, content)]
+        return [_DELIMITER, self.sign(parts), *parts]
+
+    def publish(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
+        for peer in list(self.peers):
+            if peer.channel == "iopub" and peer.greeted:
+                try:
+                    peer.send([kind.encode(), *self.message(kind, content, parent)])
+                except OSError:
+                    self.drop(peer)
+
+    def drop(self, peer: _Peer) -> None:
+        if peer in self.peers:
+            self.peers.remove(peer)
+        peer.socket.close()
+
+
+def serve(info: dict[str, Any], sockets: dict[str, int], reason: str) -> None:
+    """Answer on the listener's sockets for as long as the process lives.
+
+    Args:
+        info: what the connection file says.
+        sockets: the listening descriptors, by channel. Duplicates of them are used.
+        reason: one line for a person.
+    """
+    refusal = _Refusal(info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
+    listening = {channel: socket.socket(fileno=os.dup(fd)) for channel, fd in sockets.items()}
+    while True:
+        waiting = [*listening.values(), *(peer.socket for peer in refusal.peers)]
+        ready = select.select(waiting, [], [])[0]
+        for channel, listener in listening.items():
+            if listener in ready:
+                try:
+                    refusal.peers.append(_Peer(listener.accept()[0], channel))
+                except OSError:
+                    pass  # gone again
+        for peer in list(refusal.peers):
+            if peer.socket in ready:
+                try:
+                    for frames in peer.receive():
+                        refusal.handle(peer, frames)
+                except (OSError, ValueError, KeyError, TypeError):  # no client of ours
+                    refusal.drop(peer)
