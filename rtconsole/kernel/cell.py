@@ -1,0 +1,231 @@
+"""What is different inside a cell: its output, its input, and who "the" shell is.
+
+A cell runs in a thread of the program's process, where ``sys.stdout``, ``input`` and
+IPython's singletons belong to the program. While a cell runs, and only then, each of
+these process-wide names leads to a router: for code of the cell it does what the console
+needs, for everybody else exactly what the original did.
+
+Who is asking is told by a context variable, so that what the cell awaits counts as the
+cell, and threads that it starts count as the program.
+"""
+
+import builtins
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Protocol
+
+# Sleeping is done in pieces of this many seconds, since an interrupt is raised between
+# two bytecodes only: without it `time.sleep(100)` could not be interrupted.
+_NAP = 0.05
+
+
+class Console(Protocol):
+    """What a cell needs of the kernel."""
+
+    def write_output(self, stream: str, text: str, parent: dict[str, Any]) -> None: ...
+    def flush_output(self) -> None: ...
+    def ask(self, prompt: str, password: bool) -> str: ...
+    def display(self, value: object) -> None: ...
+
+
+class Cell:
+    """One request of one client, while it is served."""
+
+    __slots__ = ("console", "parent")
+
+    def __init__(self, console: Console, parent: dict[str, Any]) -> None:
+        self.console = console
+        self.parent = parent
+
+    def write(self, stream: str, text: str) -> None:
+        """Send ``text`` to the client as output of this cell; ``stream`` is stdout or stderr.
+
+        Raises:
+            TypeError: it is no text, as the stream's own ``write`` would say.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self.console.write_output(stream, text, self.parent)
+
+
+current: ContextVar[Cell | None] = ContextVar("rtconsole_cell", default=None)
+
+
+class ContextSingleton:
+    """A class attribute that is one object inside a cell and another one elsewhere.
+
+    Stands in for ``SingletonConfigurable._instance``, so that ``get_ipython()`` is the
+    console's shell in a cell, and in the program what it was: the program's own IPython,
+    or nothing, which is how libraries find out that they are not in a notebook.
+    """
+
+    def __init__(self, inside: object, outside: object) -> None:
+        self.inside = inside
+        self.outside = outside
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self.outside if current.get() is None else self.inside
+
+
+class Routes:
+    """The routers, installed while at least one cell runs."""
+
+    def __init__(self, singletons: list[tuple[type, object]]) -> None:
+        """Args: classes with an ``_instance``, each with what it is inside a cell."""
+        self._singletons = singletons
+        self._lock = threading.Lock()
+        self._running = 0
+        self._undo: list[Callable[[], None]] = []
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Install the routers for the time of a with block; blocks may overlap."""
+        with self._lock:
+            self._running += 1
+            if self._running == 1:
+                self._install()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._remove()
+
+    def _install(self) -> None:
+        self._replace(builtins, "input", _input)
+        self._replace(sys, "displayhook", _displayhook)
+        self._replace(time, "sleep", _sleep)
+        if "getpass" in sys.modules:
+            self._replace(sys.modules["getpass"], "getpass", _getpass)
+        for stream in ("stdout", "stderr"):
+            self._route_stream(stream)
+        for owner, inside in self._singletons:
+            self._replace(owner, "_instance", partial(ContextSingleton, inside))
+
+    def _remove(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Put ``make(original)`` in place of an attribute; what the program sets later stays."""
+        own = vars(owner)
+        was_there, original = name in own, getattr(owner, name)
+        router = make(original)
+        setattr(owner, name, router)
+
+        def undo() -> None:
+            if vars(owner).get(name) is not router:
+                return
+            if was_there:
+                setattr(owner, name, original)
+            else:
+                delattr(owner, name)
+
+        self._undo.append(undo)
+
+    def _route_stream(self, name: str) -> None:
+        """Lead what the cell writes to ``sys.stdout`` or ``sys.stderr`` to the client.
+
+        The stream object stays what and where it is, since others hold it: its ``write``
+        and ``flush`` are set on the instance, and deleted afterwards. Only an object that
+        takes no attributes (or None) is replaced, by one that passes all else through.
+        """
+        stream = getattr(sys, name)
+        try:
+            vars(stream)
+        except TypeError:
+            self._replace(sys, name, lambda old: StandIn(old, name))
+            return
+
+        def make_write(original: Callable[[str], Any]) -> Callable[[str], Any]:
+            def write(text: str) -> Any:
+                cell = current.get()
+                if cell is None:
+                    return original(text)
+                cell.write(name, text)
+                return len(text)
+
+            return write
+
+        def make_flush(original: Callable[[], Any]) -> Callable[[], Any]:
+            def flush() -> Any:
+                # the program's buffered text is not ours to push out
+                return original() if current.get() is None else None
+
+            return flush
+
+        try:
+            self._replace(stream, "write", make_write)
+            self._replace(stream, "flush", make_flush)
+        except AttributeError:  # it has no write, or refuses attributes
+            self._replace(sys, name, lambda old: StandIn(old, name))
+
+
+class StandIn:
+    """Replaces a stream that takes no attributes; all but a cell's text goes through to it."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def write(self, text: str) -> Any:
+        cell = current.get()
+        if cell is not None:
+            cell.write(self._name, text)
+            return len(text)
+        # print() with sys.stdout = None writes nothing and is no error
+        return len(text) if self._stream is None else self._stream.write(text)
+
+    def flush(self) -> None:
+        if current.get() is None and self._stream is not None:
+            self._stream.flush()
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._stream, attribute)
+
+
+def _input(original: Callable[..., str]) -> Callable[..., str]:
+    def input(prompt: object = "", /) -> str:
+        cell = current.get()
+        if cell is None:
+            return original(prompt)
+        return cell.console.ask(str(prompt), password=False)
+
+    return input
+
+
+def _getpass(original: Callable[..., str]) -> Callable[..., str]:
+    def getpass(prompt: str = "Password: ", stream: Any = None, **options: Any) -> str:
+        cell = current.get()
+        if cell is None:
+            return original(prompt, stream, **options)
+        return cell.console.ask(prompt, password=True)
+
+    return getpass
+
+
+def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
+    def displayhook(value: object, /) -> Any:
+        cell = current.get()
+        return original(value) if cell is None else cell.console.display(value)
+
+    return displayhook
+
+
+def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
+    def sleep(seconds: float, /) -> None:
+        if current.get() is None:
+            return original(seconds)
+        end = time.monotonic() + seconds
+        original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
+        while (left := end - time.monotonic()) > 0:
+            original(min(left, _NAP))
+        return None
+
+    return sleep

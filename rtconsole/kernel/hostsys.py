@@ -1,0 +1,68 @@
+"""A ``sys`` for ipykernel and IPython, which take the process's streams and hooks for theirs.
+
+They flush ``sys.stdout`` after each message, look there for ``set_parent``, set
+``sys.excepthook`` while a cell runs, ``sys.ps1`` and ``sys.last_value``. In the modules
+named here the name ``sys`` leads to this stand-in: in the console's threads it keeps such
+attributes to itself; in all others, the program may run IPython too, it is ``sys``.
+"""
+
+import importlib
+import sys
+import threading
+import types
+from typing import Any
+
+MODULES = (
+    "ipykernel.kernelbase",
+    "ipykernel.zmqshell",
+    "ipykernel.displayhook",
+    "IPython.core.display_trap",
+    "IPython.core.displayhook",
+    "IPython.core.interactiveshell",
+)
+
+_HOOKS = ("displayhook", "excepthook", "ps1", "ps2", "ps3")
+_LAST = ("last_exc", "last_type", "last_value", "last_traceback")
+_KEPT = frozenset(("stdout", "stderr", *_HOOKS, *_LAST))
+
+
+class HostSys(types.ModuleType):
+    """``sys``, but for a few attributes in a few threads."""
+
+    def __init__(self) -> None:
+        super().__init__("sys")
+        object.__setattr__(self, "_threads", set())
+        object.__setattr__(self, "_own", {})
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _KEPT:
+            own = object.__getattribute__(self, "_own")
+            if name in own and threading.get_ident() in object.__getattribute__(self, "_threads"):
+                return own[name]
+        return getattr(sys, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _KEPT and threading.get_ident() in object.__getattribute__(self, "_threads"):
+            object.__getattribute__(self, "_own")[name] = value
+        else:
+            setattr(sys, name, value)
+
+
+def install(threads: set[int], **own: Any) -> None:
+    """Give the modules in ``MODULES`` their ``sys``.
+
+    Args:
+        threads: identifiers of the console's threads; may grow later.
+        own: attributes that these threads find in it, ``stdout`` and ``stderr`` above all.
+    """
+    view = HostSys()
+    object.__setattr__(view, "_threads", threads)
+    object.__getattribute__(view, "_own").update(own)
+    for name in MODULES:
+        vars(importlib.import_module(name))["sys"] = view
+
+
+def remove() -> None:
+    """Give the modules the real ``sys`` back."""
+    for name in MODULES:
+        vars(importlib.import_module(name))["sys"] = sys

@@ -1,0 +1,78 @@
+"""``%reset`` and its like: what deletes the program's names asks, and says which."""
+
+import re
+import textwrap
+from typing import Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magics.namespace import NamespaceMagics
+
+
+@magics_class
+class ConsoleMagics(Magics):
+    """Careful versions of magics that were made for a namespace of one's own."""
+
+    @line_magic
+    def reset(self, parameter_s: str = "") -> None:
+        """Delete names from the running program's namespace, after asking.
+
+        %reset [-f] [-s]           all names that %who shows
+        %reset in|out|dhist|array  the console's input, output or folder history; arrays
+
+        Options:
+          -f  do not ask
+          -s  keep the console's own history (the default deletes it too)
+
+        The program is running on these names: what it looks up next is gone.
+        """
+        options, rest = self.parse_options(parameter_s, "sf", "aggressive", mode="list")
+        if rest:
+            NamespaceMagics(shell=self.shell).reset(parameter_s)
+            return
+        if "aggressive" in options:
+            raise UsageError("--aggressive unloads modules under a running program; not here")
+        if self._delete(self._names(), force="f" in options) and "s" not in options:
+            self.shell.reset(new_session=False)
+
+    @line_magic
+    def reset_selective(self, parameter_s: str = "") -> None:
+        """Delete names that match a regular expression from the running program, after asking.
+
+        %reset_selective [-f] regex
+
+        Options:
+          -f  do not ask
+        """
+        options, pattern = self.parse_options(parameter_s, "f")
+        if not pattern:
+            print("No regex pattern specified. Nothing done.")
+            return
+        try:
+            regex = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"not a regular expression: {error}") from None
+        self._delete([name for name in self._names() if regex.search(name)], "f" in options)
+
+    def _names(self) -> list[str]:
+        names: list[str] = NamespaceMagics(shell=self.shell).who_ls()
+        return names
+
+    def _delete(self, names: list[str], force: bool) -> bool:
+        """Delete ``names`` if that is agreed to; tell whether it was."""
+        namespace: Any = self.shell.user_ns
+        if names and not force:
+            print(f"This deletes {len(names)} names from the running program:")
+            print(textwrap.fill(", ".join(names), 78, initial_indent="  ", subsequent_indent="  "))
+            try:
+                agreed = self.shell.ask_yes_no("Delete them (y/[n])? ", default="n")
+            except StdinNotImplementedError:
+                # IPython takes no answer for a yes; in somebody's program it is a no
+                print("This client cannot be asked; %reset -f does not ask.")
+                agreed = False
+            if not agreed:
+                print("Nothing done.")
+                return False
+        for name in names:
+            namespace.pop(name, None)
+        return True

@@ -1,0 +1,280 @@
+"""IPython's shell made harmless to its host.
+
+IPython takes the process for its own: it sets ``sys.ps1`` and ``sys.excepthook``, adds
+builtins, changes the environment, writes into the home folder and into ``__main__``.
+Every such step is overridden here, each with what it would have done to the program.
+"""
+
+import asyncio
+import atexit
+import builtins
+import contextvars
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, ModuleType
+from typing import Any
+
+from ipykernel.displayhook import ZMQShellDisplayHook
+from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.builtin_trap import BuiltinTrap
+from IPython.core.display_functions import display
+from IPython.core.history import HistoryManager
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Bool, Type
+
+from .history import SessionHistory
+from .interrupt import Interrupts
+from .magics import ConsoleMagics
+from .namespace import Namespace
+from .nested import NestedNames
+
+
+class NoBuiltins(BuiltinTrap):
+    """Adds no builtins: it would add ``get_ipython`` and take ``exit`` from the program."""
+
+    def activate(self) -> None:
+        pass
+
+
+class DisplayHook(ZMQShellDisplayHook):
+    def check_for_underscore(self) -> None:
+        """Not needed: it guards a ``_`` in builtins, which the console never sets."""
+
+    def flush(self) -> None:
+        """Forget the outputs; the original deletes ``_1`` and so on, also the program's own."""
+        hidden = self.shell.user_ns.hidden
+        for number in range(1, self.prompt_count + 1):
+            hidden.pop(f"_{number}", None)
+        self._ = self.__ = self.___ = ""
+        hidden.update({"_": "", "__": "", "___": ""})
+        self.shell.user_ns["_oh"].clear()
+
+
+class Shell(ZMQInteractiveShell):
+    """The shell of a console. Made directly, never with ``instance()``: see ``cell``."""
+
+    displayhook_class = Type(DisplayHook)
+    # Only ipykernel's application reads it: `exit` in a client leaves and stops nothing.
+    keepkernel_on_exit = Bool(True)
+
+    def __init__(self, namespace: Namespace, interrupts: Interrupts, **traits: Any) -> None:
+        self.namespace = namespace
+        self._interrupts = interrupts
+        # Not ZMQInteractiveShell.__init__: it adds to the process's warning filters.
+        self._parent_header: contextvars.ContextVar[Any] = contextvars.ContextVar("parent_header")
+        self._parent_header.set({})
+        self._parent_header_global: dict[str, Any] = {}
+        InteractiveShell.__init__(self, **traits)
+        atexit.unregister(self.atexit_operations)  # it would clear the program's globals
+        # Libraries tell a kernel from a terminal by this key.
+        if "IPKernelApp" not in self.config:
+            self.config.IPKernelApp.rtconsole = "a console in somebody else's process"
+        self.ast_transformers.append(NestedNames(namespace))
+        self.register_magics(ConsoleMagics)
+
+    # -- names ---------------------------------------------------------------------
+
+    @property
+    def user_module(self) -> ModuleType:
+        return self.namespace.scope.module
+
+    @user_module.setter
+    def user_module(self, module: ModuleType) -> None:
+        pass  # the scope decides, and may change its mind
+
+    @property
+    def user_global_ns(self) -> dict[str, Any]:
+        return self.namespace.scope.globals
+
+    def init_create_namespaces(self, user_module: Any = None, user_ns: Any = None) -> None:
+        """Use the program's names; the original adds ``__builtin__`` to them."""
+        self.default_user_namespaces = False
+        self.user_ns = self.namespace
+        self.user_ns_hidden = self.namespace.hidden
+        self._main_mod_cache: dict[str, ModuleType] = {}
+
+    @property
+    def ns_table(self) -> dict[str, Any]:
+        return {
+            "user_global": self.user_global_ns,
+            "user_local": self.user_ns,
+            "builtin": vars(builtins),
+        }
+
+    @property
+    def all_ns_refs(self) -> list[Any]:
+        return [self.user_ns, *(vars(module) for module in self._main_mod_cache.values())]
+
+    def init_user_ns(self) -> None:
+        """Put IPython's names beside the program's, not among them."""
+        history = self.history_manager
+        self.namespace.hidden.update(
+            _ih=history.input_hist_parsed,
+            _oh=history.output_hist,
+            _dh=history.dir_hist,
+            In=history.input_hist_parsed,
+            Out=history.output_hist,
+            get_ipython=self.get_ipython,
+            exit=self.exiter,
+            quit=self.exiter,
+            display=display,
+        )
+
+    def push(self, variables: Any, interactive: bool = True) -> None:
+        """Set names; those IPython pushes for itself stay with the console."""
+        if not interactive and isinstance(variables, dict):
+            self.namespace.hidden.update(variables)
+        else:
+            super().push(variables, interactive)
+
+    def reset(self, new_session: bool = True, aggressive: bool = False) -> None:
+        """Forget the console's own state. The original empties ``__main__``: see ``%reset``."""
+        self.history_manager.reset(new_session)
+        if new_session:
+            self.execution_count = 1
+        self.last_execution_succeeded = True
+        self.last_execution_result = None
+        self.displayhook.flush()
+        self.namespace.clear()
+        self.init_user_ns()
+        self.displayhook.flush()
+        self.clear_main_mod_cache()
+
+    def set_completer_frame(self, frame: Any = None) -> None:
+        """Complete the scope's names, as always: the original keeps a frame's."""
+
+    _db: Any = None
+
+    # -- the process ---------------------------------------------------------------
+
+    def init_environment(self) -> None:
+        """Leave TERM, PAGER and the colour variables of the program's environment alone."""
+
+    def init_sys_modules(self) -> None:
+        """Leave ``sys.modules["__main__"]`` alone."""
+
+    def save_sys_module_state(self) -> None:
+        """Nothing to restore later: the original would put old streams back."""
+
+    def restore_sys_module_state(self) -> None:
+        """As nothing was saved."""
+
+    def init_builtins(self) -> None:
+        """Add no ``__IPYTHON__`` and ``display`` to builtins: libraries look for them."""
+        self.builtin_trap = NoBuiltins(shell=self)
+
+    def init_prompts(self) -> None:
+        """Set no ``sys.ps1``, which tells a program that it is interactive."""
+
+    def init_events(self) -> None:
+        """Do not clear the program's ``__warningregistry__`` before each cell."""
+        super().init_events()
+        self.events.unregister("pre_execute", self._clear_warning_registry)
+
+    def init_ipython_dir(self, ipython_dir: Any) -> None:
+        """Make no folder in the user's home."""
+
+    def init_profile_dir(self, profile_dir: Any) -> None:
+        """Use no profile unless RTCONSOLE_PROFILE asked for one."""
+        self.profile_dir = profile_dir
+
+    def init_history(self) -> None:
+        """Keep the history in memory unless a profile, which has its own, was asked for."""
+        if self.profile_dir is None:
+            self.history_manager = SessionHistory(shell=self, parent=self)
+        else:
+            self.history_manager = HistoryManager(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
+
+    @property
+    def db(self) -> Any:
+        """What IPython remembers between sessions: with no profile, nothing."""
+        if self.profile_dir is not None:
+            return super().db
+        if self._db is None:
+            self._db = {}
+        return self._db
+
+    @db.setter
+    def db(self, value: Any) -> None:
+        self._db = value
+
+    def init_completer(self) -> None:
+        """Complete by looking at the live objects.
+
+        Jedi, the default where installed, parses the program's files, for seconds in a
+        large program, and keeps a cache in the user's home.
+        """
+        super().init_completer()
+        self.Completer.use_jedi = False
+
+    @contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """Do not keep outputs in the history: the original leaves ``sys.stdout.write`` replaced."""
+        yield
+
+    # -- leaving -------------------------------------------------------------------
+
+    def ask_exit(self) -> None:
+        """Tell the client to leave. The original stops the kernel's event loop as well."""
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": True})
+
+    def _update_exit_now(self, change: Any) -> None:
+        """Likewise, for what sets ``exit_now``."""
+
+    def atexit_operations(self) -> None:
+        """The process ends: remove nothing but our own temporary files."""
+        for file in self.tempfiles:
+            file.unlink(missing_ok=True)
+        for folder in self.tempdirs:
+            folder.rmdir()
+
+    # -- running -------------------------------------------------------------------
+
+    async def run_code(
+        self, code_obj: CodeType, result: Any = None, *, async_: bool = False
+    ) -> bool:
+        """Run compiled code so that it, and nothing around it, can be interrupted.
+
+        Not the original: that sets ``sys.excepthook`` meanwhile, so that an exception in
+        one of the program's threads would be shown in the console instead.
+
+        Returns:
+            Whether the code failed.
+        """
+        __tracebackhide__ = "__ipython_bottom__"  # the debugger hides what is above
+        names = self.user_global_ns
+        before = _LEFT_BEHIND & names.keys()
+        error: BaseException | None = None
+        try:
+            with self._interrupts.interruptible(asyncio.current_task() if async_ else None):
+                if async_:
+                    await eval(code_obj, names, self.user_ns)
+                else:
+                    exec(code_obj, names, self.user_ns)
+            return False
+        except SystemExit as exit:
+            error = exit
+            self.showtraceback(exception_only=True)
+            print("The program goes on. To leave the console: exit or quit.", file=sys.stderr)
+        except self.custom_exceptions as custom:
+            error = custom
+            self.CustomTB(*sys.exc_info())
+        except BaseException as raised:  # whatever it is, it is the cell's
+            error = raised
+            if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
+                raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
+            if type(raised).__name__ != "BdbQuit":  # leaving the debugger is no failure to show
+                self.showtraceback(running_compiled_code=True)
+        finally:
+            for name in _LEFT_BEHIND - before:
+                names.pop(name, None)
+        if result is not None:
+            result.error_in_exec = error
+        return True
+
+
+# What the interpreter adds to the globals of code it runs (exec, a warning), and the
+# program's dict is to have only what the user assigned.
+_LEFT_BEHIND = frozenset(["__builtins__", "__warningregistry__"])
