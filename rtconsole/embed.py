@@ -1,0 +1,92 @@
+"""``start_console(locals())``: a console by a call in the program, in any scope."""
+
+import os
+import sys
+import types
+from typing import Any
+
+from . import listener
+
+
+class Console:
+    """The console of this process.
+
+    Attributes:
+        connection_file: the path to give to a Jupyter client (``--existing PATH``).
+    """
+
+    def __init__(self, opened: listener.Listener) -> None:
+        self._listener = opened
+
+    @property
+    def connection_file(self) -> str:
+        return self._listener.connection_file
+
+    def stop(self) -> None:
+        """Close the console: clients are told, files and sockets removed, threads ended."""
+        if listener.current() is self._listener:
+            listener.stop()
+
+    def __repr__(self) -> str:
+        return f"<rtconsole.Console {self.connection_file or 'stopped'}>"
+
+
+_console: Console | None = None
+
+
+def start_console(
+    scope: dict[str, Any] | None = None, /, *, namespace: dict[str, Any] | None = None
+) -> Console:
+    """Open a console in this process, or return the one there is, and say where its cells run.
+
+    Args:
+        scope: ``locals()`` of the caller; the caller's scope if left out. At module level
+            cells run in the module. In a function they see its variables, live, and so do
+            functions typed into them; see :class:`rtconsole.kernel.namespace.FrameScope`
+            for what an assignment does. The function's frame is kept until ``stop``.
+        namespace: any dict, to run cells in that instead.
+
+    Raises:
+        TypeError: what was given is no dict.
+        OSError: no socket or file can be made; the message says which and why.
+        RuntimeError: no thread can be started.
+    """
+    global _console
+    given = scope if namespace is None else namespace
+    if given is not None and not isinstance(given, dict):
+        raise TypeError(
+            f"start_console() takes a dict of names, as locals() gives, not {type(given).__name__}"
+        )
+    from .kernel.namespace import DictScope, FrameScope, Scope
+
+    caller = sys._getframe(1)
+    if namespace is not None:
+        chosen: Scope = DictScope(namespace)
+    elif scope is not None and scope is not caller.f_globals and caller.f_locals != scope:
+        chosen = DictScope(scope)  # some other dict
+    elif _is_function(caller):
+        chosen = FrameScope(caller)
+    elif caller.f_globals is vars(sys.modules["__main__"]):
+        chosen = Scope()
+    else:
+        chosen = DictScope(caller.f_globals)
+    opened = listener.current()
+    if opened is None:
+        label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+        opened = listener.start(label)
+    if _console is None or _console._listener is not opened:
+        _console = Console(opened)
+    opened.scope = chosen
+    if opened.kernel is not None:
+        opened.kernel.enter(chosen)
+    return _console
+
+
+def stop_console() -> None:
+    """Close this process's console, if it has one."""
+    listener.stop()
+
+
+def _is_function(frame: types.FrameType) -> bool:
+    """Tell whether the frame's variables are not the module's: a function or a class body."""
+    return frame.f_locals is not frame.f_globals
