@@ -202,6 +202,10 @@ class Kernel(IPythonKernel):
         """Set no handler for SIGINT; an asynchronous cell is interrupted as others are."""
         yield
 
+    async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        with self._interrupts.request():
+            await super().execute_request(stream, ident, parent)
+
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the running cell. The original sends SIGINT to the process or its group."""
         await self._interrupts.interrupt()

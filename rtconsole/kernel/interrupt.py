@@ -16,12 +16,13 @@ from typing import Any
 class _Running:
     """A cell in one of the shell's threads."""
 
-    __slots__ = ("interrupted", "loop", "task", "thrown")
+    __slots__ = ("cancelled", "interrupted", "loop", "task", "thrown")
 
     def __init__(self, task: "asyncio.Task[Any] | None") -> None:
         self.task = task
         self.loop = task.get_loop() if task is not None else None
         self.interrupted = False
+        self.cancelled = False
         self.thrown = False
 
 
@@ -31,6 +32,21 @@ class Interrupts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[int, _Running] = {}
+        # threads that serve an execute_request, and whether an interrupt came for it while
+        # none of its code ran: before the first statement, or between two
+        self._requests: dict[int, bool] = {}
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Serve an execute_request: an interrupt that comes between its statements counts."""
+        thread = threading.get_ident()
+        with self._lock:
+            self._requests[thread] = False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._requests.pop(thread, None)
 
     @contextmanager
     def interruptible(self, task: "asyncio.Task[Any] | None" = None) -> Iterator[None]:
@@ -45,12 +61,19 @@ class Interrupts:
         with self._lock:
             outer = self._running.get(thread)  # a cell that runs a cell, by %run or run_cell
             self._running[thread] = running
+            came_before = self._requests.get(thread, False)
+            if came_before:
+                self._requests[thread] = False
         try:
+            if came_before:
+                raise KeyboardInterrupt
             yield
         except asyncio.CancelledError:
             if not running.interrupted or task is None:
                 raise
             task.uncancel()
+            with self._lock:
+                self._requests[thread] = False
             raise KeyboardInterrupt from None
         finally:
             with self._lock:
@@ -61,10 +84,6 @@ class Interrupts:
                 if running.thrown:
                     _set_exception(thread, None)  # too late to be raised in the cell
 
-    def is_busy(self) -> bool:
-        with self._lock:
-            return bool(self._running)
-
     async def interrupt(self, patience: float = 0.25) -> None:
         """Interrupt what runs now; an idle kernel ignores it.
 
@@ -72,21 +91,31 @@ class Interrupts:
             patience: seconds for an event loop to cancel its cell's task, after which the
                 cell is taken to be computing and gets the exception.
         """
+        waiting = []
         with self._lock:
-            for thread, running in self._running.items():
-                running.interrupted = True
-                if running.task is not None and running.loop is not None:
-                    running.loop.call_soon_threadsafe(running.task.cancel)
-                else:
+            for thread in self._requests:
+                running = self._running.get(thread)
+                if running is not None and running.task is None:
                     running.thrown = _set_exception(thread, KeyboardInterrupt)
-            waiting = {t: r for t, r in self._running.items() if r.task is not None}
+                    continue
+                self._requests[thread] = True  # for the next statement, if this one ends first
+                if running is not None and running.loop is not None:
+                    running.interrupted = True
+                    running.loop.call_soon_threadsafe(self._cancel, thread, running)
+                    waiting.append((thread, running))
         if not waiting:
             return
         await asyncio.sleep(patience)
         with self._lock:
-            for thread, running in waiting.items():
-                if self._running.get(thread) is running and not running.task.cancelling():  # type: ignore[union-attr]
+            for thread, running in waiting:
+                if self._running.get(thread) is running and not running.cancelled:
                     running.thrown = _set_exception(thread, KeyboardInterrupt)
+
+    def _cancel(self, thread: int, running: _Running) -> None:
+        """Cancel an asynchronous statement, unless it ended. In its event loop."""
+        if self._running.get(thread) is running and running.task is not None:
+            running.cancelled = True
+            running.task.cancel()
 
 
 def _set_exception(thread: int, exception: type[BaseException] | None) -> bool:

@@ -39,7 +39,10 @@ class Scope:
     @property
     def globals(self) -> dict[str, Any]:
         """The dict that is a cell's globals: the real one."""
-        return self.module.__dict__
+        module = self.module
+        if module.__name__ == "__mp_main__":
+            return _globals_of_its_functions(module)
+        return module.__dict__
 
     @property
     def locals(self) -> MutableMapping[str, Any] | None:
@@ -222,16 +225,31 @@ class Namespace(dict[str, Any]):
         raise TypeError("the names of a running program are not taken one by one")
 
     def update(self, *others: Any, **names: Any) -> None:
-        """Set names; IPython's automatic ones stay with the console."""
+        """Set names; IPython's stay with the console, also when it copies all names back."""
         for name, value in dict(*others, **names).items():
             if _AUTOMATIC.fullmatch(name):
                 self.hidden[name] = value
+            elif name in self.hidden and self.hidden[name] is value:
+                continue
             else:
                 self[name] = value
 
     def clear(self) -> None:
         """Forget the console's own names. The program's are not cleared: it runs on them."""
         self.hidden.clear()
+
+
+def _globals_of_its_functions(module: types.ModuleType) -> dict[str, Any]:
+    """Return the dict in which the functions of a spawned process's main script look.
+
+    multiprocessing runs the script with ``runpy.run_path`` and copies the names into
+    ``__mp_main__``: what its functions set and see is not in the module but in the dict
+    that was copied, which only they know.
+    """
+    for value in list(module.__dict__.values()):
+        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
+            return value.__globals__
+    return module.__dict__
 
 
 def _module_around(namespace: dict[str, Any]) -> types.ModuleType:

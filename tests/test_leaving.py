@@ -1,0 +1,211 @@
+"""Interrupts, exits and shutdowns: what stops a cell, and that nothing stops the program."""
+
+import os
+import signal
+
+import pytest
+from harness import Launcher, Program, wait_for
+
+NEVER_ENDING = {
+    "a loop": "while True: pass",
+    "a loop in a function": "def f():\n    while True: pass\nf()",
+    "sleeping": "import time; time.sleep(1000)",
+    "awaiting": "import asyncio; await asyncio.sleep(1000)",
+    "a loop after awaiting": "import asyncio; await asyncio.sleep(0)\nwhile True: pass",
+    "waiting for input": "input()",
+}
+
+
+def wait_until_busy(client: object, request: str) -> None:
+    while True:
+        message = client.kernel.get_iopub_msg(timeout=30)  # type: ignore[attr-defined]
+        if message["msg_type"] == "execute_input":
+            assert message["parent_header"]["msg_id"] == request
+            return
+
+
+@pytest.mark.parametrize("code", NEVER_ENDING.values(), ids=NEVER_ENDING)
+def test_an_interrupt_ends_the_running_cell_only(counter: Program, code: str) -> None:
+    with counter.client() as client:
+        before = client.value("t")
+        request = client.send(code, allow_stdin=True)
+        wait_until_busy(client, request)
+        if "input" in code:
+            client.kernel.get_stdin_msg(timeout=30)
+        client.interrupt()
+        reply = client.finish(request)
+        assert (reply.status, reply.error) == ("error", "KeyboardInterrupt")
+        assert client.run("'next'").result == "'next'"
+        wait_for(lambda: client.value("t") > before, "the program to go on")
+    assert counter.is_running()
+    assert counter.stderr == ""
+
+
+def test_an_idle_kernel_ignores_an_interrupt(counter: Program) -> None:
+    with counter.client() as client:
+        for _ in range(20):
+            client.interrupt()
+            assert client.run("1 + 1").result == "2"
+
+
+def test_interrupts_at_any_moment_lose_no_reply(counter: Program) -> None:
+    with counter.client() as client:
+        for _ in range(50):
+            request = client.send("for i in range(2000): pass")
+            client.interrupt()
+            assert client.finish(request).error in (None, "KeyboardInterrupt")
+        assert client.run("'alive'").result == "'alive'"
+
+
+def test_no_signal_reaches_the_program(launch: Launcher) -> None:
+    program = launch(
+        """
+        import signal, time
+        seen = []
+        for number in signal.valid_signals():
+            try:
+                signal.signal(number, lambda number, frame: seen.append(number))
+            except (OSError, ValueError):
+                pass
+        while True: time.sleep(0.01)
+        """
+    )
+    with program.client() as client:
+        request = client.send("while True: pass")
+        wait_until_busy(client, request)
+        client.interrupt()
+        client.finish(request)
+        client.control("shutdown_request", restart=False)
+        assert client.value("seen") == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_shutdown_request_is_answered_and_stops_nothing(launch: Launcher, restart: bool) -> None:
+    program = launch(
+        """
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        child.wait()
+        """
+    )
+    with program.client() as client:
+        wait_for(lambda: client.run("child").status == "ok", "the child")
+        with program.client() as other:
+            answer = client.control("shutdown_request", restart=restart)
+            assert answer == {"status": "ok", "restart": restart}
+            assert other.run("'still here'").result == "'still here'"
+        assert client.value("child.poll()") is None
+        client.send("child.kill()")
+        assert program.wait() == 0
+
+
+@pytest.mark.parametrize("code", ["exit", "quit", "exit()", "quit()"])
+def test_exit_makes_the_client_leave_and_keeps_the_kernel(counter: Program, code: str) -> None:
+    with counter.client() as client:
+        (payload,) = client.run(code).payload
+        assert (payload["source"], payload["keepkernel"]) == ("ask_exit", True)
+        assert client.run("'still here'").result == "'still here'"
+    with counter.client() as client:
+        assert client.run("t").status == "ok"
+    assert counter.is_running()
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "raise SystemExit", "exit(3)[0]"])
+def test_sys_exit_in_a_cell_leaves_the_program_running(counter: Program, code: str) -> None:
+    with counter.client() as client:
+        assert client.run(code).status == "error"
+        assert client.run("'still here'").result == "'still here'"
+    assert counter.is_running()
+
+
+def test_errors_of_every_kind_leave_the_console_running(counter: Program) -> None:
+    with counter.client() as client:
+        for code in (
+            "raise KeyboardInterrupt",
+            "raise MemoryError",
+            "raise BaseException('base')",
+            "def f(): f()\nf()",
+            "raise ExceptionGroup('several', [ValueError(1), TypeError(2)])",
+            "import asyncio; raise asyncio.CancelledError",
+        ):
+            assert client.run(code).status == "error", code
+            assert client.run("'still here'").result == "'still here'"
+    assert counter.stderr == ""
+
+
+def test_a_parents_jupyter_variables_mean_nothing_here(launch: Launcher) -> None:
+    # with JPY_PARENT_PID a stock kernel ends its process once that parent is gone
+    program = launch(
+        "import time\nwhile True: time.sleep(0.01)",
+        env={"JPY_PARENT_PID": "999999", "JPY_SESSION_NAME": "x", "JPY_INTERRUPT_EVENT": "1"},
+    )
+    with program.client() as client:
+        client.run("import os")
+        assert client.value("os.getpid()") == program.pid
+        assert client.value("'__session__' in globals()") is False
+    assert program.is_running()
+
+
+def test_the_next_client_is_served_after_one_was_killed_in_the_middle(counter: Program) -> None:
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            try:
+                with counter.client() as client:
+                    client.send("print('x' * 100_000); import time; time.sleep(0.2)")
+                    os.kill(os.getpid(), signal.SIGKILL)
+            finally:
+                os._exit(1)
+        os.waitpid(child, 0)
+    with counter.client() as client:
+        assert client.run("'served'").result == "'served'"
+
+
+def test_clients_see_the_kernel_go_away_when_the_program_ends(launch: Launcher) -> None:
+    program = launch("import time\nwhile not globals().get('done'): time.sleep(0.01)")
+    with program.client() as client:
+        client.run("done = True")
+        assert client.iopub("shutdown_reply")["content"]["restart"] is False
+        assert program.wait() == 0
+        wait_for(lambda: not client.kernel.hb_channel.is_beating(), "the heartbeat to stop")
+    assert program.stderr == ""
+    assert not program.connection_file_of(program.pid).exists()
+    assert list(launch.sockets.glob("**/*-*")) == []
+
+
+def test_a_program_ends_while_a_cell_runs_for_ever(launch: Launcher) -> None:
+    program = launch("import time\nwhile not globals().get('done'): time.sleep(0.01)\nprint('end')")
+    with program.client() as client:
+        client.send("done = True\nwhile True: pass")
+        assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("end\n", "")
+
+
+def test_a_program_ends_while_the_kernel_boots(launch: Launcher) -> None:
+    for delay in (0.0, 0.05, 0.1, 0.2, 0.3):
+        program = launch(f"import time, sys\ntime.sleep({delay} + 0.1)\nprint('end'); sys.exit(7)")
+        with program.client(ready=False):
+            assert program.wait() == 7
+        assert (program.stdout, program.stderr) == ("end\n", ""), program.describe()
+
+
+def test_the_interpreters_shutdown_is_as_without_us(launch: Launcher) -> None:
+    source = """
+        import atexit, threading, time
+        main = threading.main_thread()
+        @atexit.register
+        def last():
+            print(main is threading.current_thread(), main.is_alive())
+        def worker():
+            time.sleep(0.2)
+            print("worker done")
+        while not globals().get("done") and {wait}: time.sleep(0.01)
+        threading.Thread(target=worker).start()
+        """
+    plain = launch(source.format(wait=False), name="plain.py", env={"RTCONSOLE": None})
+    program = launch(source.format(wait=True))
+    with program.client() as client:
+        assert client.run("done = True").status == "ok"
+        assert program.wait() == plain.wait() == 0
+    assert program.stdout == plain.stdout
+    assert program.stderr == plain.stderr == ""
