@@ -111,11 +111,14 @@ class Kernel(IPythonKernel):
     # 130 ms, 8 MB, and a warning on the program's stderr.
     debugger_class = Type(object)
 
-    def __init__(self, namespace: Namespace, program: str, **traits: Any) -> None:
+    def __init__(
+        self, namespace: Namespace, program: str, threads: set[int], **traits: Any
+    ) -> None:
         """
         Args:
             namespace: what a cell's names mean.
             program: what the program is called, for the banner.
+            threads: identifiers of the console's threads; may grow later.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
@@ -142,7 +145,8 @@ class Kernel(IPythonKernel):
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
                 (KernelBase, self),
-            ]
+            ],
+            threads,
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------

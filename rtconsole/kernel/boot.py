@@ -1,35 +1,13 @@
-"""From bound sockets to a running kernel, and back.
-
-Runs in a thread of ours, beside a program that may be busy: so the heartbeat answers
-first, and imports are made one at a time, between which the program may fork.
+"""From the parked thread to the shell thread, in which the kernel is loaded and runs.
 
 Nothing that imports ``threading`` may be imported at the top: see ``_import_threading``.
 """
 
-import importlib
 import os
 import sys
-from _thread import get_ident
 from typing import Any
 
-from rtconsole import debuglog, lifecycle, settings
-
-# In the order in which they build on each other, so that no single import takes long: a
-# fork waits for the one that is under way.
-_IMPORTS = (
-    "asyncio",
-    "traitlets.config",
-    "zmq.eventloop.zmqstream",
-    "tornado.ioloop",
-    "jupyter_client.session",
-    "IPython.core.interactiveshell",
-    "IPython.core.completerlib",
-    "ipykernel.zmqshell",
-    "ipykernel.ipkernel",
-    "rtconsole.kernel.app",
-)
-_EXIT_PATIENCE = 0.02
-_STOP_PATIENCE = 2.0
+from rtconsole import lifecycle
 
 
 def launch(listener: Any) -> None:
@@ -87,10 +65,16 @@ def _import_threading(main_thread_id: int) -> None:
 
 def _run(listener: Any) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
-    import asyncio
-
     try:
-        running = RunningKernel(listener)
+        with listener.gate:
+            import asyncio
+
+            from .imports import own_imports
+        with own_imports():
+            with listener.gate:
+                from .running import RunningKernel
+            running = RunningKernel(listener)
+            running.load()
         loop = asyncio.SelectorEventLoop()
         try:
             loop.run_until_complete(running.serve(loop))
@@ -99,204 +83,3 @@ def _run(listener: Any) -> None:
             running.dismantle()
     except BaseException as error:  # protects the program: it goes on without a console
         lifecycle.boot_failed(listener, error)
-
-
-class RunningKernel:
-    """The kernel and its threads, as the listener sees them."""
-
-    def __init__(self, listener: Any) -> None:
-        import threading
-
-        self._listener = listener
-        self._info: dict[str, Any] = listener.info
-        self._thread = threading.current_thread()
-        self._threads: set[int] = {get_ident()}
-        self._pid = os.getpid()
-        self._stopped: Any = None
-        self._dismantled = threading.Event()
-        self.kernel: Any = None
-        with listener.gate:
-            import zmq
-
-        self._context = zmq.Context()
-        self._heartbeat_context = zmq.Context()
-        self._start_heartbeat()
-
-    def _socket(self, context: Any, kind: int, channel: str) -> Any:
-        """Return a ZMQ socket on the listener's own socket, with whoever waits in its backlog."""
-        import zmq
-
-        socket = context.socket(kind)
-        socket.linger = 1000
-        if "curve_secretkey" in self._info:
-            socket.curve_secretkey = self._info["curve_secretkey"].encode()
-            socket.curve_publickey = self._info["curve_publickey"].encode()
-            socket.curve_server = True
-        # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
-        # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
-        socket.setsockopt(zmq.USE_FD, os.dup(self._listener.sockets[channel]))
-        ip, port = self._info["ip"], self._info[f"{channel}_port"]
-        separator = ":" if self._info["transport"] == "tcp" else "-"
-        socket.bind(f"{self._info['transport']}://{ip}{separator}{port}")
-        return socket
-
-    def _start_heartbeat(self) -> None:
-        """Answer the heartbeat before anything else: a slow boot is no dead kernel.
-
-        The loop is libzmq's own and needs the interpreter only to start.
-        """
-        import threading
-
-        import zmq
-
-        socket = self._socket(self._heartbeat_context, zmq.ROUTER, "hb")
-
-        def beat() -> None:
-            try:
-                zmq.proxy(socket, socket)
-            except zmq.ZMQError:  # the context is terminated: the end
-                pass
-            finally:
-                socket.close(linger=0)
-
-        threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True).start()
-
-    async def serve(self, loop: Any) -> None:
-        """Build the kernel in this thread and serve until stopped."""
-        import asyncio
-
-        for name in _IMPORTS:
-            with self._listener.gate:
-                importlib.import_module(name)
-        with self._listener.gate:
-            self._build()
-        self._loop, self._stopped = loop, asyncio.Event()
-        self._listener.kernel = self
-        self._listener.state = "running"
-        debuglog.note("the kernel runs")
-        await self._stopped.wait()
-
-    def _build(self) -> None:
-        import zmq
-        from jupyter_client.session import Session
-        from zmq.eventloop.zmqstream import ZMQStream
-
-        from . import app, hostsys, profile
-        from .namespace import Namespace, Scope
-
-        log = _log()
-        info, context = self._info, self._context
-        session = Session(
-            key=info["key"].encode(),
-            signature_scheme=info["signature_scheme"],
-            username="kernel",
-        )
-        shell_socket = self._socket(context, zmq.ROUTER, "shell")
-        control_socket = self._socket(context, zmq.ROUTER, "control")
-        control_socket.router_handover = 1  # as ipykernel: a client that reconnects is let in
-        shell_socket.router_handover = 1
-        stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
-        iopub = app.IOPub(self._socket(context, zmq.XPUB, "iopub"), pipe=False, session=session)
-        control = app.Control(app.new_loop(log), daemon=True)
-        shell_channel = app.ShellChannel(context, app.new_loop(log), daemon=True)
-        shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
-        shell_channel.shell_stream = shell_stream
-        chosen = profile.load(settings.from_environment().profile)
-        namespace = Namespace(self._listener.scope or Scope())
-        kernel = app.Kernel(
-            namespace,
-            info["kernel_name"],
-            config=chosen.config,
-            profile_dir=chosen.folder,
-            session=session,
-            log=log,
-            control_stream=ZMQStream(control_socket, control.io_loop),
-            shell_stream=shell_stream,
-            control_thread=control,
-            shell_channel_thread=shell_channel,
-            iopub_thread=iopub,
-            iopub_socket=iopub.background_socket,
-            stdin_socket=stdin_socket,
-        )
-        kernel.record_ports({k: v for k, v in info.items() if k.endswith("_port")})
-        self.kernel = kernel
-        self.namespace = namespace
-        for thread in (iopub, control, shell_channel):
-            thread.start()
-            self._threads.add((getattr(thread, "thread", None) or thread).ident)
-        hostsys.install(
-            self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
-        )
-        kernel.start()
-        profile.run_startup_files(chosen, kernel.shell)
-
-    def enter(self, scope: Any) -> None:
-        """Run cells in another scope from now on."""
-        self.namespace.scope = scope
-
-    # -- the end -----------------------------------------------------------------------
-
-    def runs_cells_here(self) -> bool:
-        """Tell whether the calling thread is one of the kernel's."""
-        return get_ident() in self._threads
-
-    def abandon(self) -> None:
-        """In a forked child: none of the threads is here; let no destructor touch anything."""
-        _abandoned.append(self)
-
-    def say_goodbye(self) -> None:
-        """Tell the clients that the kernel goes away. All there is to do at the end.
-
-        The interpreter's end stops nothing, joins nothing and waits for nothing but this:
-        the threads are daemons and hold nothing of the program's.
-        """
-        import threading
-
-        if os.getpid() != self._pid or self.kernel.iopub_thread.subscribers <= 0:
-            return
-        sent = threading.Event()
-        self.kernel.send_shutdown_notice()
-        self.kernel.iopub_thread.schedule(sent.set)
-        sent.wait(_EXIT_PATIENCE)
-
-    def close(self) -> None:
-        """Stop for good, while the program goes on; may be called from a cell."""
-        self.say_goodbye()
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        if not self.runs_cells_here():
-            self._dismantled.wait(_STOP_PATIENCE)
-
-    def dismantle(self) -> None:
-        """Stop the other threads and close all sockets. In the shell thread, after its loop."""
-        from . import hostsys
-
-        kernel = self.kernel
-        hostsys.remove()
-        for thread in (kernel.control_thread, kernel.shell_channel_thread):
-            thread.stop()
-            thread.join(_STOP_PATIENCE)
-        kernel.iopub_thread.stop()
-        kernel.iopub_thread.close()
-        for socket in (kernel.shell_stream, kernel.control_stream, kernel.stdin_socket):
-            socket.close(linger=0)
-        self._context.destroy(linger=100)
-        self._heartbeat_context.term()
-        self._dismantled.set()
-
-
-# Kernels of a parent process: kept, so that no destructor of theirs runs here.
-_abandoned: list[RunningKernel] = []
-
-
-def _log() -> Any:
-    """Return a logger that is not in the program's tree and writes to the debug log only."""
-    import logging
-
-    class ToDebugLog(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            error = record.exc_info[1] if record.exc_info else None
-            debuglog.note(f"{record.levelname}: {record.getMessage()}", error)
-
-    logger = logging.Logger("rtconsole", logging.WARNING)
-    logger.addHandler(ToDebugLog())
-    return logger

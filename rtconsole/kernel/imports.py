@@ -1,0 +1,208 @@
+"""The kernel's own imports, where the program has modules of the same names.
+
+A ``comm.py``, ``queue.py`` or ``zmq.py`` beside the script comes first on ``sys.path``: the
+kernel would import it, and break, and the program's module would be run by us. So where
+there are such names, and only then, the kernel's modules are loaded with an ``__import__``
+of their own, which finds these names in the standard library and site-packages. The
+program's ``import comm`` goes on finding the program's.
+
+A name that the program has imported already is loaded a second time, under an alias; one
+that it has not is loaded under its own name (pyzmq's C code imports ``zmq`` by that) and
+taken out of ``sys.modules`` again.
+"""
+
+import builtins
+import functools
+import importlib
+import os
+import sys
+import sysconfig
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from typing import Any
+
+# What the kernel imports beside the standard library.
+_PACKAGES = frozenset(
+    """
+    IPython appnope asttokens colorama comm dateutil decorator executing ipykernel
+    ipython_pygments_lexers jedi jupyter_client jupyter_core matplotlib_inline nest_asyncio
+    nest_asyncio2 packaging parso pexpect platformdirs prompt_toolkit psutil ptyprocess
+    pure_eval pygments six stack_data tornado traitlets typing_extensions wcwidth zmq
+    """.split()  # noqa: SIM905  # one word per name, not three signs more
+)
+_ALIAS = "_rtconsole_site"
+
+# The standard library in an embedded or frozen distribution.
+_STANDARD_ZIP = "python{}{}.zip".format(*sys.version_info[:2])
+
+# Imported by C code, by its own name: no alias would do.
+_NO_ALIAS = frozenset(["zmq"])
+
+
+def trusted_path() -> list[str]:
+    """Return the entries of ``sys.path`` that are not the program's own folders."""
+    paths = sysconfig.get_paths()
+    standard = {os.path.realpath(paths[key]) for key in ("stdlib", "platstdlib")}
+    ours = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+
+    def is_trusted(entry: str) -> bool:
+        if not entry:
+            return False
+        real = os.path.realpath(entry)
+        return (
+            os.path.dirname(real) in standard  # lib-dynload
+            or real in (*standard, ours)
+            or os.path.basename(real) in ("site-packages", "dist-packages")
+            or os.path.basename(real) == _STANDARD_ZIP
+        ) and real not in (os.path.realpath(os.getcwd()), _script_folder())
+
+    return [entry for entry in sys.path if is_trusted(entry)]
+
+
+def _script_folder() -> str:
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return os.path.dirname(os.path.realpath(file)) if file else ""
+
+
+def shadowed_names(trusted: list[str]) -> set[str]:
+    """Return the names we import that the program's own folders have, too."""
+    found: set[str] = set()
+    for entry in sys.path:
+        if entry in trusted:
+            continue
+        try:
+            names = os.listdir(entry or os.curdir)
+        except OSError:
+            continue
+        found.update(name.partition(".")[0] for name in names)
+    ours = _PACKAGES | sys.stdlib_module_names - set(sys.builtin_module_names)
+    return {name for name in found & ours if PathFinder.find_spec(name, trusted) is not None}
+
+
+class OwnImports:
+    """Loads modules for the kernel although the program's have the same names."""
+
+    def __init__(self, trusted: list[str], shadowed: set[str]) -> None:
+        self._trusted = trusted
+        # those the program has imported, its own module under that name
+        self._taken = {name for name in shadowed if name in sys.modules} - {
+            name for name in shadowed if self._is_ours(sys.modules.get(name))
+        }
+        self._free = shadowed - self._taken - set(sys.modules)
+        self._kept: dict[str, types.ModuleType] = {}
+        self._lock = threading.RLock()
+        self._inside = 0  # the thread that is importing
+        if name := next(iter(self._taken & _NO_ALIAS), None):
+            theirs = getattr(sys.modules[name], "__file__", None)
+            raise ImportError(f"the program has a module {name!r} of its own: {theirs}")
+        self._builtins = dict(vars(builtins))
+        self._builtins["__import__"] = self._import
+        # a cell's input() is led to the client by what is in builtins then
+        self._builtins["input"] = lambda *prompt: builtins.input(*prompt)
+        alias = types.ModuleType(_ALIAS, "Second copies of modules, for rtconsole.")
+        alias.__path__ = trusted
+        sys.modules.setdefault(_ALIAS, alias)
+
+    def _is_ours(self, module: types.ModuleType | None) -> bool:
+        file = getattr(module, "__file__", None)
+        return file is None or any(file.startswith(entry + os.sep) for entry in self._trusted)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Import for the kernel, in this thread, in the with block.
+
+        Ours of the free names are in ``sys.modules`` meanwhile, for all to see: for the
+        time of the boot, and of a later import of something not loaded yet.
+        """
+        with self._lock:
+            if self._inside:
+                yield
+                return
+            self._inside = threading.get_ident()
+            sys.meta_path.insert(0, self)
+            theirs = {name: sys.modules[name] for name in self._kept.keys() & sys.modules.keys()}
+            sys.modules.update(self._kept)
+            try:
+                yield
+            finally:
+                sys.meta_path.remove(self)
+                for name in self._free & sys.modules.keys():
+                    if self._is_ours(sys.modules[name]):
+                        self._kept[name] = sys.modules.pop(name)
+                sys.modules.update(theirs)
+                self._inside = 0
+
+    def _loaded(self, name: str, top: str, fromlist: Any) -> Any:
+        """Return what an import of a free name gives, if nothing need be loaded for it."""
+        package = self._kept.get(top)
+        module = package if name == top else sys.modules.get(name)
+        if package is None or module is None:
+            return None
+        if any(item != "*" and not hasattr(module, item) for item in fromlist or ()):
+            return None
+        return module if fromlist else package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find a module for the importing thread, as a finder on ``sys.meta_path``."""
+        if threading.get_ident() != self._inside:
+            return None
+        if path is None and name in self._free:
+            spec = PathFinder.find_spec(name, self._trusted)
+        else:
+            others = [finder for finder in sys.meta_path if finder is not self]
+            specs = (finder.find_spec(name, path, target) for finder in others)
+            spec = next((spec for spec in specs if spec is not None), None)
+        loader = spec.loader if spec is not None else None
+        if isinstance(loader, SourceFileLoader):
+            setattr(loader, "exec_module", functools.partial(self._exec_module, loader))  # noqa: B010
+        return spec
+
+    def _exec_module(self, loader: Any, module: types.ModuleType) -> None:
+        del loader.exec_module
+        vars(module)["__builtins__"] = self._builtins
+        loader.exec_module(module)
+
+    def _import(
+        self,
+        name: str,
+        globals: Any = None,
+        locals: Any = None,
+        fromlist: Any = (),
+        level: int = 0,
+    ) -> Any:
+        """``__import__`` of the kernel's modules."""
+        top = name.partition(".")[0]
+        if level == 0 and (module := self._loaded(name, top, fromlist)) is not None:
+            return module
+        with self.active():
+            if level or top not in self._taken:
+                return builtins.__import__(name, globals, locals, fromlist, level)
+            module = importlib.import_module(f"{_ALIAS}.{name}")
+            if not fromlist:
+                return sys.modules[f"{_ALIAS}.{top}"]
+            for item in fromlist:
+                if item != "*" and not hasattr(module, item):
+                    try:
+                        importlib.import_module(f"{_ALIAS}.{name}.{item}")
+                    except ModuleNotFoundError:
+                        pass  # the statement will say so
+            return module
+
+
+@contextmanager
+def own_imports() -> Iterator[None]:
+    """Import the kernel's modules in the with block; see the top of this module.
+
+    Raises:
+        ImportError: the program has imported a module of a name that we cannot do without.
+    """
+    trusted = trusted_path()
+    shadowed = shadowed_names(trusted)
+    if not shadowed:
+        yield
+        return
+    with OwnImports(trusted, shadowed).active():
+        yield

@@ -1,0 +1,153 @@
+"""Programs with habits of their own: signals, their own IPython, modules named like ours."""
+
+import sys
+
+import pytest
+from harness import Launcher, wait_for
+
+
+def test_a_process_started_by_a_cell_can_be_ended_with_a_signal(launch: Launcher) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        client.run("import subprocess, os, signal")
+        client.run("blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])")
+        assert client.value("len(blocked) > 30") is True, "the thread itself blocks signals"
+        show = 'grep SigBlk /proc/self/status'
+        for code in (
+            f"print(subprocess.run({show!r}, shell=True, capture_output=True, text=True).stdout)",
+            f"!{show}",
+            f"os.system('{show} >&2')",
+        ):
+            reply = client.run(code)
+            assert reply.status == "ok", reply
+            if "system" not in code:
+                assert int(reply.stdout.split()[1], 16) == 0, code
+        wait_for(lambda: "SigBlk" in program.stderr, "os.system")
+        assert int(program.stderr.split()[1], 16) == 0
+        assert client.value("signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked") is True
+
+
+def test_a_signal_that_the_program_waits_for_is_never_ours(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        got = 0
+        while got < 200:
+            print(signal.sigwait([signal.SIGUSR1]), flush=True)
+            got += 1
+        """
+    )
+    with program.client() as client:
+        client.run("import subprocess, os")
+        request = client.send("while got < 150: subprocess.run('true')")
+        sent = 0
+        while sent < 200:
+            import signal
+
+            program.signal(signal.SIGUSR1)
+            sent += 1
+            wait_for(lambda sent=sent: len(program.stdout.split()) >= sent, "the signal")
+        client.finish(request) if program.is_running() else None
+    assert program.wait() == 0
+    assert program.stdout.split() == [str(int(signal.SIGUSR1))] * 200
+
+
+def test_a_program_that_is_ipython_itself_has_a_console_beside_it(launch: Launcher) -> None:
+    program = launch(
+        """
+        import sys, threading, time
+        from IPython.core.interactiveshell import InteractiveShell
+        own = InteractiveShell.instance(user_module=sys.modules["__main__"])
+        own.user_ns["mark"] = "the program's"
+        from IPython import get_ipython as ask
+        def same(): return ask() is own
+        results = []
+        while True:
+            results.append(same())
+            time.sleep(0.001)
+        """
+    )
+    with program.client() as client:
+        wait_for(lambda: client.run("results").status == "ok", "the program")
+        assert client.run("ask() is own, get_ipython() is own").result == "(False, False)"
+        assert client.run("print('to the client')").stdout == "to the client\n"
+        assert "results" in client.run("%who").stdout
+        client.run("import time; time.sleep(0.2)")
+        assert client.value("all(results)") is True
+
+
+def test_a_program_that_is_a_kernel_itself_has_a_console_beside_it(launch: Launcher) -> None:
+    program = launch(None, "-m", "ipykernel_launcher", "-f", str(launch.home / "own.json"))
+    own = launch.home / "own.json"
+    wait_for(own.exists, "the program's own kernel")
+    with program.client() as client:
+        from harness import Client
+
+        theirs = Client(own)
+        try:
+            theirs.ready()
+            assert theirs.run("x = 6 * 7").status == "ok"
+            assert client.run("print('ours')").stdout == "ours\n"
+            assert theirs.run("print('theirs')").stdout == "theirs\n"
+            assert theirs.run("x").result == "42"
+            assert client.run("get_ipython().kernel.banner.startswith('rtconsole')").result == "True"
+            assert theirs.run("print(get_ipython().kernel.implementation)").stdout == "ipython\n"
+            assert theirs.run("1/0").error == "ZeroDivisionError"
+            assert client.run("1/0").error == "ZeroDivisionError"
+        finally:
+            theirs.close()
+
+
+SHADOWS = ("comm", "queue", "zmq", "traitlets", "decorator", "bisect", "pygments")
+
+
+@pytest.mark.parametrize("imported", [[], ["comm"], ["comm", "traitlets", "decorator"]])
+def test_modules_named_like_ours_are_the_programs(launch: Launcher, imported: list[str]) -> None:
+    for name in SHADOWS:
+        launch.script(
+            f"""
+            import sys
+            sys._imported = getattr(sys, "_imported", []) + [{name!r}]
+            own = True
+            """,
+            f"{name}.py",
+        )
+    program = launch(
+        f"""
+        import sys, time
+        for name in {imported}:
+            __import__(name)
+        while True: time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("import sys")
+        assert client.value("getattr(sys, '_imported', [])") == imported
+        assert client.run("[1/0]").error == "ZeroDivisionError"
+        assert client.run("%timeit -n1 -r1 pass").status == "ok"
+        assert client.run("!true").status == "ok"
+        assert client.shell_reply(client.kernel.complete("sy"))["matches"]
+        assert client.value("getattr(sys, '_imported', [])") == imported
+        for name in SHADOWS:
+            assert client.run(f"import {name}; {name}.own").result == "True", name
+
+
+def test_a_program_without_ipykernel_tells_the_client_why(launch: Launcher) -> None:
+    launch.script("raise ImportError('this one is broken')", "site-packages/ipykernel/__init__.py")
+    program = launch(
+        "import time, sys\nprint('runs', flush=True)\nwhile True: time.sleep(0.01)",
+        env={"PYTHONPATH": str(launch.home / "site-packages")},
+    )
+    with program.client() as client:
+        reply = client.run("1 + 1")
+        assert reply.status == "error"
+        assert "this one is broken" in reply.traceback
+        assert client.control("shutdown_request", restart=False)["status"] == "ok"
+        with program.client() as another:
+            info = another.shell_reply(another.kernel.kernel_info())
+            assert "this one is broken" in info["banner"]
+    assert program.is_running()
+    assert (program.stdout, program.stderr) == ("runs\n", "")
+    assert sys.executable in reply.traceback
