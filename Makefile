@@ -1,0 +1,33 @@
+# make demo    see it at work (needs Python and make, nothing else)
+# make test    the suite, on every interpreter from 3.11 to 3.15 found here
+# make lint    ruff and mypy
+# make bench   what it costs, as ratios in one run
+
+PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everywhere.py --newest)
+VENV := .venvs/dev
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/demo.py
+
+test:
+	$(PYTHON) tests/everywhere.py $(ARGS)
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/bench
+	$(BIN)/python -m pytest bench $(ARGS)
+
+clean:
+	rm -rf .venvs .mypy_cache .ruff_cache .pytest_cache
+
+# A venv of its own, and a stamp for each set of requirements that is in it.
+$(VENV)/%: pyproject.toml $(shell git ls-files rtconsole sitehook 2>/dev/null)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[$*]"
+	touch $@

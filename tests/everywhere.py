@@ -1,0 +1,84 @@
+"""Run the test suite on every supported interpreter that is found here, in a venv each.
+
+Interpreters are ``python3.N`` on PATH or under pyenv. Standard library only, and for any
+Python 3: this is what runs first on a fresh machine.
+
+    python tests/everywhere.py [pytest arguments]
+    python tests/everywhere.py --newest      print the newest interpreter's path
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SUPPORTED = [(3, 11), (3, 12), (3, 13), (3, 14), (3, 15)]
+ROOT = Path(__file__).resolve().parent.parent
+VENVS = ROOT / ".venvs"
+PROBE = (
+    "import sys, venv, ensurepip; print(sys.executable);"
+    "print('%d.%d' % sys.version_info[:2]); print(sys.version.split()[0])"
+)
+
+
+def candidates(version):
+    """Yield the paths where an interpreter of a version may be, the likeliest first."""
+    name = "python%d.%d" % version
+    pyenv = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))) / "versions"
+    if pyenv.is_dir():
+        found = pyenv.glob("%d.%d.*/bin/%s" % (*version, name))
+        yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        yield Path(folder) / name
+
+
+def find(version):
+    """Return (path, full version) of a working interpreter with venv and pip, or None."""
+    for path in candidates(version):
+        if not os.access(str(path), os.X_OK):
+            continue
+        probe = subprocess.run(
+            [str(path), "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        )
+        lines = probe.stdout.decode().split("\n")
+        if probe.returncode == 0 and lines[1] == "%d.%d" % version:
+            return lines[0], lines[2]
+    return None
+
+
+def install(python, folder):
+    """Make a venv, if there is none yet, and install the project and its test requirements."""
+    if not (folder / "bin" / "python").exists():
+        subprocess.run([python, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", ".[test]"], cwd=str(ROOT), check=True)
+
+
+def main(arguments):
+    found = {version: find(version) for version in SUPPORTED}
+    found = {version: where for version, where in found.items() if where}
+    if not found:
+        print("no Python from 3.11 to 3.15 on PATH or under pyenv", file=sys.stderr)
+        return 2
+    if arguments == ["--newest"]:
+        print(found[max(found)][0])
+        return 0
+    print("interpreters:", ", ".join("%s (%s)" % where[::-1] for where in found.values()))
+    results = []
+    for version, (python, full) in sorted(found.items()):
+        folder = VENVS / ("%d.%d" % version)
+        started = time.time()
+        print("\n=== Python %s: %s" % (full, python), flush=True)
+        install(python, folder)
+        command = [str(folder / "bin" / "python"), "-m", "pytest", *(arguments or ["-n", "2"])]
+        status = subprocess.run(command, cwd=str(ROOT), check=False).returncode
+        results.append((full, status, time.time() - started))
+    print()
+    for full, status, seconds in results:
+        print("Python %-8s %s (%.0f s)" % (full, "failed" if status else "passed", seconds))
+    return 1 if any(status for _, status, _ in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
