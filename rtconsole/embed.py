@@ -57,12 +57,15 @@ def start_console(
         raise TypeError(
             f"start_console() takes a dict of names, as locals() gives, not {type(given).__name__}"
         )
-    from .kernel.namespace import DictScope, FrameScope, Scope
+    from .kernel.namespace import DictScope, FrameScope, Namespace, Scope
 
     caller = sys._getframe(1)
-    if namespace is not None:
-        chosen: Scope = DictScope(namespace)
-    elif scope is not None and scope is not caller.f_globals and caller.f_locals != scope:
+    chosen: Scope | None
+    if given is None and isinstance(caller.f_locals, Namespace):
+        chosen = caller.f_locals.scope  # asked for in a cell: it stays where it is
+    elif namespace is not None:
+        chosen = DictScope(namespace)
+    elif scope is not None and scope is not caller.f_globals and scope != caller.f_locals:
         chosen = DictScope(scope)  # some other dict
     elif _is_function(caller):
         chosen = FrameScope(caller)

@@ -124,7 +124,11 @@ class Kernel(IPythonKernel):
         KernelBase.__init__(self, **traits)
         self._program = program
         self._interrupts = Interrupts()
-        self.publisher = Publisher(self.iopub_thread.io_loop.asyncio_loop, self._send_text)
+        self.publisher = Publisher(
+            self.iopub_thread.io_loop.asyncio_loop,
+            self._send_text,
+            lambda: self.iopub_thread._handle_event([]),
+        )
         self.shell = Shell(
             namespace,
             self._interrupts,

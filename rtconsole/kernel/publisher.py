@@ -29,13 +29,21 @@ class Text(NamedTuple):
 class Publisher:
     """Queue and sender. ``put`` and ``flush`` from any thread, the rest in the iopub thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Text], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Callable[[Text], None],
+        send_earlier: Callable[[], None],
+    ) -> None:
         """
         Args:
             loop: the event loop of the iopub thread.
             send: sends one message; called in that thread.
+            send_earlier: sends the other messages that wait, which came before the text:
+                text must not overtake the ``busy`` of its own cell.
         """
         self._loop = loop
+        self._send_earlier = send_earlier
         self._send = send
         self._queue: deque[Text] = deque()
         self._awake = False
@@ -73,6 +81,7 @@ class Publisher:
 
     def _tick(self) -> None:
         if self._queue:
+            self._send_earlier()
             self.drain()
             self._loop.call_later(WINDOW, self._tick)
             return

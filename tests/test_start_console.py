@@ -1,0 +1,207 @@
+"""``start_console``: a console by a call, at module level, in a function, on any dict."""
+
+import os
+import sys
+
+import pytest
+from harness import Launcher, Program, wait_for
+
+
+def console_of(program: Program) -> None:
+    wait_for(lambda: "ready" in program.stdout or not program.is_running(), "the call")
+    assert program.is_running(), program.describe()
+
+
+@pytest.mark.parametrize("on", ["0", "1"])
+@pytest.mark.parametrize("call", ["start_console(locals())", "start_console()"])
+def test_at_module_level_cells_run_in_the_module(launch: Launcher, call: str, on: str) -> None:
+    program = launch(
+        f"""
+        import time
+        from rtconsole import start_console
+        t = 0
+        def hello(x): return x + 1
+        console = {call}
+        print("ready", console.connection_file, flush=True)
+        while True:
+            t = hello(t)
+            time.sleep(0.01)
+        """,
+        env={"RTCONSOLE": on},
+    )
+    console_of(program)
+    assert program.stdout.split()[1] == str(program.connection_file)
+    with program.client() as client:
+        first = client.value("t")
+        wait_for(lambda: client.value("t") > first, "t to change")
+        client.run("hello = lambda x: t + 1000")
+        wait_for(lambda: client.value("t") > 1000, "the new function to be used")
+        assert client.run("start_console() is console").result == "True"
+        assert client.run("repr(console)").result == repr(f"<rtconsole.Console {program.connection_file}>")
+
+
+@pytest.mark.parametrize("call", ["start_console(locals())", "start_console()"])
+def test_in_a_function_cells_and_their_functions_see_its_variables(
+    launch: Launcher, call: str
+) -> None:
+    program = launch(
+        f"""
+        import time
+        from rtconsole import start_console
+        module_level = "m"
+        def main(argument):
+            t, stop = 0, False
+            start_console(locals()) if "locals" in {call!r} else start_console()
+            print("ready", flush=True)
+            while not stop:
+                t += 1
+                time.sleep(0.01)
+            print("stopped", flush=True)
+        main("a")
+        """,
+        env={"RTCONSOLE": None},
+    )
+    console_of(program)
+    with program.client() as client:
+        first = client.value("t")
+        wait_for(lambda: client.value("t") > first, "t to change")
+        assert client.run("argument, module_level").result == "('a', 'm')"
+        assert client.run("(lambda: (argument, t > 0, module_level))()").result == "('a', True, 'm')"
+        assert client.run("[argument for _ in range(2)]").result == "['a', 'a']"
+        client.run("def f():\n    global module_level\n    module_level = argument + later\n    return 1")
+        client.run("later = 'l'")
+        assert client.run("f(), module_level").result == "(1, 'al')"
+        assert client.run("class C:\n    x = argument\nC.x").result == "'a'"
+        assert client.run("'later' in globals()").result == "False"
+        assert client.run("(lambda: nothing)()").error == "NameError"
+        if sys.version_info >= (3, 13):
+            client.run("stop = True")
+            assert program.wait() == 0
+            assert "stopped" in program.stdout
+        else:
+            client.run("stop = True")
+            assert client.run("stop").result == "True"
+
+
+def test_any_dict_may_be_the_namespace(launch: Launcher) -> None:
+    program = launch(
+        """
+        import time
+        from rtconsole import start_console
+        names = {"a": 1}
+        def main():
+            start_console(namespace=names)
+            print("ready", flush=True)
+            while "done" not in names: time.sleep(0.01)
+            print(sorted(names))
+        main()
+        """,
+        env={"RTCONSOLE": None},
+    )
+    console_of(program)
+    with program.client() as client:
+        assert client.run("a").result == "1"
+        client.run("def f():\n    return a + b\nb = 2")
+        assert client.run("f()").result == "3"
+        assert client.run("main").error == "NameError"
+        client.run("done = 1")
+        assert program.wait() == 0
+    assert program.stdout == "ready\n['a', 'b', 'done', 'f']\n"
+
+
+@pytest.mark.parametrize("wrong", ["3", "'name'", "[1]", "namespace=3"])
+def test_what_is_no_dict_is_a_type_error_that_says_what_is_expected(
+    launch: Launcher, wrong: str
+) -> None:
+    program = launch(
+        f"from rtconsole import start_console\nstart_console({wrong})", env={"RTCONSOLE": None}
+    )
+    assert program.wait() == 1
+    assert "TypeError: start_console() takes a dict of names" in program.stderr
+
+
+@pytest.mark.parametrize("attach", [False, True])
+def test_stop_closes_the_console_and_it_can_be_started_again(
+    launch: Launcher, attach: bool
+) -> None:
+    program = launch(
+        """
+        import os, threading, time
+        from rtconsole import start_console, stop_console
+        def state(): return (len(os.listdir("/proc/self/fd")), threading.active_count())
+        steps = iter(["stop", "start", "end"])
+        before = state()
+        console = start_console()
+        print("ready", flush=True)
+        while not os.path.exists("stop"): time.sleep(0.01)
+        path = console.connection_file
+        console.stop()
+        console.stop()
+        print(os.path.exists(path), state() if state()[1] == 1 else state(), before, flush=True)
+        again = start_console()
+        print("again", flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        stop_console()
+        """,
+        env={"RTCONSOLE": None},
+        cwd=launch.home,
+    )
+    console_of(program)
+    if attach:
+        with program.client() as client:
+            assert client.run("1").result == "1"
+            (launch.home / "stop").touch()
+            assert client.iopub("shutdown_reply")
+            program.wait_for_output("again")
+    (launch.home / "stop").touch()
+    program.wait_for_output("again")
+    line = program.stdout.splitlines()[1]
+    exists, now, before = eval(line.replace(" ", ",", 1).replace(") (", "), ("))
+    assert exists is False
+    assert now[1] == before[1], "a thread is left"
+    assert now[0] <= before[0] + (6 if attach else 0), "descriptors are left"
+    with program.client() as client:
+        assert client.run("1 + 1").result == "2"
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+    assert not list(launch.sockets.rglob("*-*"))
+
+
+def test_a_console_can_be_stopped_from_a_cell(counter: Program) -> None:
+    with counter.client() as client:
+        client.send("from rtconsole import stop_console; stop_console()")
+        path = counter.connection_file_of(counter.pid)
+        wait_for(lambda: not path.exists(), "the file to go")
+    assert counter.is_running()
+    assert counter.stderr == ""
+
+
+def test_a_console_that_cannot_be_made_says_why(launch: Launcher) -> None:
+    (launch.home / "file").write_text("")
+    program = launch(
+        "from rtconsole import start_console\nstart_console()",
+        env={
+            "RTCONSOLE": None,
+            "XDG_RUNTIME_DIR": None,
+            "TMPDIR": str(launch.home / "file"),
+            "HOME": str(launch.home / "file"),
+        },
+    )
+    assert program.wait() == 1
+    assert "Error" in program.stderr.splitlines()[-1]
+    assert str(launch.home / "file") in program.stderr.splitlines()[-1]
+
+
+def test_importing_the_package_costs_and_starts_nothing(launch: Launcher) -> None:
+    source = """
+        import sys, threading
+        before = set(sys.modules)
+        import rtconsole
+        print(sorted(set(sys.modules) - before), threading.active_count())
+        print([name for name in dir(rtconsole) if not name.startswith("_")])
+        """
+    program = launch(source, env={"RTCONSOLE": None})
+    assert program.wait() == 0
+    assert program.stdout == "['rtconsole'] 1\n['Console', 'start_console', 'stop_console']\n"
+    assert os.environ.get("RTCONSOLE") is None
