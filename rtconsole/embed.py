@@ -5,7 +5,7 @@ import sys
 import types
 from typing import Any
 
-from . import listener
+from . import lifecycle, listener
 
 
 class Console:
@@ -24,8 +24,8 @@ class Console:
 
     def stop(self) -> None:
         """Close the console: clients are told, files and sockets removed, threads ended."""
-        if listener.current() is self._listener:
-            listener.stop()
+        if listener.current is self._listener:
+            lifecycle.stop()
 
     def __repr__(self) -> str:
         return f"<rtconsole.Console {self.connection_file or 'stopped'}>"
@@ -73,7 +73,7 @@ def start_console(
         chosen = Scope()
     else:
         chosen = DictScope(caller.f_globals)
-    opened = listener.current()
+    opened = listener.current
     if opened is None:
         label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         opened = listener.start(label)
@@ -87,7 +87,7 @@ def start_console(
 
 def stop_console() -> None:
     """Close this process's console, if it has one."""
-    listener.stop()
+    lifecycle.stop()
 
 
 def _is_function(frame: types.FrameType) -> bool:

@@ -9,14 +9,18 @@ import _signal
 import os
 import sys
 from time import monotonic, sleep
+from typing import Any
 
 from . import folders, listener, settings
-from .listener import BOOTING, CLOSED, PARKED, Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 # How long a fork may wait for us, in seconds: for the parked thread to be gone, and for
 # the one import that a boot is in the middle of.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
+
+# How long a program that closes all descriptors is left alone, in seconds.
+DAEMON_PATIENCE = 1.0
 
 
 def open_unusually(self: Listener) -> None:
@@ -57,12 +61,19 @@ def leave_alone(serve_children: bool) -> None:
     """
     try:
         folder = folders.runtime_dir(os.environ, sys.platform)
-        listener.remove_file(os.path.join(folder, listener.file_name(os.getpid())))
+        listener.remove_file(folder, listener.file_name(os.getpid()))
     except OSError:
         pass
     if serve_children:
         listener.opens_in_children = True
         listener.hook()
+
+
+def stop() -> None:
+    """Close this process's listener, if it has one."""
+    closing, listener.current = listener.current, None
+    if closing is not None:
+        close(closing)
 
 
 # -- the end ---------------------------------------------------------------------------
@@ -98,16 +109,54 @@ def _is_ours(self: Listener, fd: int) -> bool:
     return self.identity.get(fd) == (status.st_dev, status.st_ino)
 
 
+# -- descriptors that the program has closed ---------------------------------------------
+
+
+def revive(self: Listener) -> bool:
+    """The parked thread's pipe was written to or is gone: go on waiting only if it is gone.
+
+    A daemon closes all descriptors, and may rely on the numbers that it gets next: so a
+    second is waited before new ones are made, at the same addresses and far up.
+    """
+    if self.pipe is not None and _is_ours(self, self.pipe[0]):
+        return False
+    if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
+        return False
+    _renew(self)
+    self.pipe = _far_up(self, os.pipe())
+    return True
+
+
+def _renew(self: Listener) -> None:
+    """Make sockets anew, at the same addresses, that the program has closed."""
+    for channel, fd in list(self.sockets.items()):
+        if not _is_ours(self, fd):
+            self.identity.pop(fd, None)
+            self.listen(channel)
+            (self.sockets[channel],) = _far_up(self, (self.sockets[channel],))
+
+
+def _far_up(self: Listener, fds: Any) -> Any:
+    """Move descriptors out of the range in which programs count on theirs."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return tuple(self.own(fd) for fd in fds)
+    moved = []
+    for fd in fds:
+        self.identity.pop(fd, None)
+        moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
+        os.close(fd)
+    return tuple(moved)
+
+
 # -- the boot --------------------------------------------------------------------------
 
 
 def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
-        for channel, fd in list(self.sockets.items()):
-            if not _is_ours(self, fd):  # the program closed it: anew, at the same address
-                del self.identity[fd]
-                self.listen(channel)
+        _renew(self)
         with self.gate:
             from .kernel import boot
         boot.launch(self)
@@ -136,8 +185,11 @@ def before_fork(self: Listener | None) -> Listener | None:
     lock whose owner is not there.
     """
     if self is not None:
-        if self.state == PARKED and not _unpark(self):
-            note("forking beside a thread that did not stop")
+        if self.state == PARKED:
+            if _unpark(self):
+                self.state = RESTING
+            else:
+                note("forking beside a thread that did not stop")
         if self.state == BOOTING:
             self.gate.acquire(timeout=LONGEST_IMPORT)
     return self
@@ -149,13 +201,20 @@ def _unpark(self: Listener) -> bool:
     Returns when the OS thread is no more, not only the Python one: ``os.fork`` counts OS
     threads and warns (Python 3.12 and later).
     """
-    if self.pipe is None or not _is_ours(self, self.pipe[1]):
+    if self.pipe is None:
         return False
-    os.write(self.pipe[1], b"x")
+    intact = all(_is_ours(self, fd) for fd in self.pipe)
+    if intact:
+        os.write(self.pipe[1], b"x")
+    else:  # the program closed it, which woke the thread
+        self.nudge.release()
     deadline = monotonic() + LONGEST_STOP
     if not self.gone.acquire(timeout=LONGEST_STOP) or self.state != PARKED:
         return False
-    os.read(self.pipe[0], 1)
+    if intact:
+        os.read(self.pipe[0], 1)
+    else:
+        self.pipe = None
     task = f"/proc/self/task/{self.thread_id}"
     while os.path.exists(task) and monotonic() < deadline:
         sleep(0.00002)
@@ -165,11 +224,46 @@ def _unpark(self: Listener) -> bool:
 def after_fork_in_parent(self: Listener | None) -> Listener | None:
     """Wait for connections again."""
     if self is not None:
-        if self.state == PARKED:
-            self.park()
+        if self.state == RESTING:
+            _park_after_fork(self)
         elif self.gate.locked():
             self.gate.release()
     return self
+
+
+def _park_after_fork(self: Listener) -> None:
+    """Park again, where Python 3.13 would count the thread once ``os.fork`` has returned.
+
+    It looks for other threads after the at-fork handlers, not before. A pending call
+    (https://docs.python.org/3/c-api/init.html#c.Py_AddPendingCall) is made between two
+    bytecodes, of which the first comes after that.
+    """
+    global _pending_call
+    if sys.version_info[:2] != (3, 13):
+        self.park()
+        return
+    try:
+        import ctypes
+
+        if _pending_call is None:
+            _pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_park_now)
+        if ctypes.pythonapi.Py_AddPendingCall(_pending_call, None) == 0:
+            return
+    except (ImportError, OSError, AttributeError) as error:
+        note("the fork will warn of a thread", error)
+    self.park()
+
+
+def _park_now(_: Any) -> int:
+    if listener.current is not None and listener.current.state == RESTING:
+        try:
+            listener.current.park()
+        except Exception as error:  # protects the program, in which this is called anywhere
+            note("no thread after a fork", error)
+    return 0
+
+
+_pending_call: Any = None
 
 
 def after_fork_in_child(self: Listener | None) -> Listener | None:

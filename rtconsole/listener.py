@@ -4,9 +4,9 @@ The sockets are made here with the standard library, so that a program that is n
 looked at never imports zmq. On the first connection the kernel boots and takes over
 these very sockets (ZMQ_USE_FD); who rang waits in the backlog and is served.
 
-The parked thread must be invisible to the program: it owns no lock, blocks all signals
-(a signal the program waits for with sigwait must not be handed to us), is unknown to
-``threading``, and is gone while the program forks.
+The parked thread must be invisible to the program: it owns no lock, blocks all signals (one
+that the program waits for with sigwait must not be handed to us), is unknown to ``threading``,
+and is gone while the program forks.
 
 Standard library only, and of that only C modules: this runs in every start of the
 interpreter, where each function costs, and each module a hundredth of the start. So here is
@@ -37,9 +37,9 @@ _SPECIAL = (
     *("RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER"),
 )
 
-BACKLOG = 512
-
-PARKED, BOOTING, RUNNING, CLOSED = "parked", "booting", "running", "closed"
+# Resting is parked without a thread, while the program forks.
+PARKED, RESTING, BOOTING, RUNNING = "parked", "resting", "booting", "running"
+CLOSED = "closed"
 
 
 class Listener:
@@ -52,13 +52,12 @@ class Listener:
         self.info: dict[str, Any] = {}  # what it says
         self.sockets: dict[str, int] = {}  # descriptor of each channel's listening socket
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
-        # stop the parked thread; released as its last act; its native id
-        self.pipe: tuple[int, int] | None = None
-        self.gone = allocate_lock()
-        self.thread_id = 0
-        # of the thread that opened the listener
+        self.pipe: tuple[int, int] | None = None  # stops the parked thread
+        self.nudge = allocate_lock()  # likewise, where the pipe cannot
+        self.gone = allocate_lock()  # released as its last act
+        self.thread_id = 0  # its native id
         self.main_thread_id = get_ident()
-        self.signal_mask: Any = None
+        self.signal_mask: Any = None  # of the main thread
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
         # what a cell's names mean (kernel.namespace.Scope); None for the program's __main__
         self.scope: Any = None
@@ -80,7 +79,7 @@ class Listener:
             else:
                 self._later("open_unusually")
         except BaseException:
-            self.close()
+            self._later("close")
             raise
 
     def _later(self, what: str) -> "Any":  # calls a function of lifecycle
@@ -88,19 +87,14 @@ class Listener:
 
         return getattr(lifecycle, what)(self)
 
-    def close(self) -> None:
-        """Take everything back: thread or kernel, sockets, files. Safe to call twice."""
-        self._later("close")
-
     # -- sockets -------------------------------------------------------------------
 
     def bind(self, folder: str) -> None:
         """Bind all sockets: Unix sockets in ``folder``, loopback TCP if it is empty."""
         pid = os.getpid()
-        # Jupyter's way of naming five Unix sockets: <ip>-<port>
         info = self.info = {
             "transport": "ipc" if folder else "tcp",
-            "ip": f"{folder}/{pid}" if folder else "127.0.0.1",
+            "ip": f"{folder}/{pid}" if folder else "127.0.0.1",  # Unix sockets are <ip>-<port>
             "signature_scheme": "hmac-sha256",
             "key": os.urandom(32).hex(),
             "kernel_name": f"{self.label} ({pid})",
@@ -123,18 +117,16 @@ class Listener:
                 sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind(address)
-        sock.listen(BACKLOG)
+        sock.listen(512)
         if info["transport"] == "tcp":
             info[f"{channel}_port"] = sock.getsockname()[1]
-        # A number, not the object: if the program closes all descriptors and reuses the
-        # number, the object's end would close the program's file.
+        # Not the object, whose end would close what by then may be the program's file.
         self.sockets[channel] = self.own(sock.detach())
 
     def own(self, fd: int) -> int:
-        """Note the identity of a descriptor that we opened, and return it.
+        """Note the identity of a descriptor of ours, to be checked before it is touched later.
 
-        A daemon closes all descriptors, and the program's next files get the same
-        numbers: before one is touched later, its identity is checked.
+        A daemon closes all, and the program's next files get the same numbers.
         """
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
@@ -162,9 +154,9 @@ class Listener:
 
     def forget_file(self) -> None:
         """Remove the connection file and the sockets' names, so that nobody finds them."""
-        path, self.connection_file = self.connection_file, ""
-        if path:
-            remove_file(path)
+        if self.connection_file:
+            remove_file(*os.path.split(self.connection_file))
+            self.connection_file = ""
         if self.info.get("transport") == "ipc":
             for channel in self.sockets:
                 unlink(f"{self.info['ip']}-{self.info[f'{channel}_port']}")
@@ -176,8 +168,9 @@ class Listener:
         if self.pipe is None and os.name == "posix":
             reader, writer = os.pipe()
             self.pipe = self.own(reader), self.own(writer)
-        self.gone = allocate_lock()
+        self.gone, self.nudge = allocate_lock(), allocate_lock()
         self.gone.acquire()
+        self.nudge.acquire()
         self.thread_id = 0
         self.state = PARKED
         if os.name != "posix":
@@ -212,9 +205,11 @@ class Listener:
             for fd in (*self.sockets.values(), stop):
                 poll.register(fd, select.POLLIN)
             ready = [fd for fd, _ in poll.poll()]
-        else:  # Windows, where a pipe cannot be waited for: nothing stops the thread but the end
+        else:  # Windows, where no pipe can be waited for: nothing stops the thread but the end
             ready = select.select(list(self.sockets.values()), [], [])[0]
-        return stop not in ready and self.state == PARKED
+        if stop in ready:  # stopped, or the program has closed all descriptors
+            return self._later("revive") and self._rung()
+        return self.state == PARKED
 
 
 def note(message: str, error: "BaseException | None" = None) -> None:
@@ -227,9 +222,7 @@ def note(message: str, error: "BaseException | None" = None) -> None:
 
 # -- the connection file -----------------------------------------------------------------
 #
-# Jupyter's clients find a kernel by a JSON file in Jupyter's runtime folder. Who can read
-# it can run code in the process: so it is 0600, in a folder that is ours alone, and never
-# written through a symbolic link.
+# Who can read it can run code here: it is 0600, in a folder of ours, never behind a link.
 
 
 def file_name(pid: int) -> str:
@@ -237,17 +230,16 @@ def file_name(pid: int) -> str:
     return f"kernel-rt-{pid}.json"
 
 
-def remove_file(path: str) -> None:
+def remove_file(folder: str, name: str) -> None:
     """Remove both names of a connection file; one that is gone is fine."""
-    folder, name = os.path.split(path)
-    unlink(path)
+    unlink(f"{folder}/{name}")
     unlink(f"{folder}/external_kernels/{name}")
 
 
 def usual_folders() -> "tuple[str, str] | None":
     """Return the folders for connection files and sockets if they are the usual ones and ours.
 
-    Saves importing :mod:`.folders`, which knows all the rules. ``None`` says to do so.
+    ``None`` says to ask :mod:`.folders`, which knows all the rules.
     """
     env, home = os.environ, os.environ.get("HOME", "")
     if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
@@ -269,10 +261,9 @@ def is_own_folder(path: str, forbidden: int) -> bool:
 
 
 def create_time() -> float:
-    """Return when this process started, in seconds since the epoch, as psutil says it.
+    """Return when this process started, in seconds since the epoch.
 
-    On Linux ticks after boot plus the boot time of ``/proc/stat`` (proc(5)), psutil's
-    reckoning to the digit; elsewhere the time of the call, some hundredths of a second late.
+    On Linux as psutil reckons (proc(5)), elsewhere the time of the call, a little late.
     """
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -288,7 +279,7 @@ def create_time() -> float:
 def dumps(value: "Any") -> str:
     """Return ``value`` (None, int, float, str, lists and dicts of them) as ASCII JSON.
 
-    Not ``json.dumps``, since importing ``json`` costs more than all of the start-up.
+    Importing ``json`` costs more than all of the start-up.
     """
     if isinstance(value, str):
         if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
@@ -306,8 +297,7 @@ def dumps(value: "Any") -> str:
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask, and return its path.
 
-    A second name in ``external_kernels/`` is for JupyterLab's list of kernels to connect
-    to (``ServerApp.external_connection_dir``).
+    A second name is for JupyterLab's list (``ServerApp.external_connection_dir``).
 
     Raises:
         OSError: it cannot be written; nothing is left behind then.
@@ -352,41 +342,21 @@ def unlink(path: str) -> None:
 
 # -- the one listener of this process ----------------------------------------------------
 
-_current: "Listener | None" = None
+current: "Listener | None" = None
 _hooked = False
 # multiprocessing's fork server has no console; each process that it forks has one.
 opens_in_children = False
 
 
-def current() -> "Listener | None":
-    """Return this process's listener, if it has one."""
-    return _current
-
-
 def start(label: str) -> Listener:
-    """Open this process's listener, which must not have one, and look after its end.
-
-    Args:
-        label: what a person calls the program.
-
-    Raises:
-        OSError, RuntimeError: see :meth:`Listener.open`.
-    """
-    global _current
+    """Open this process's listener. Raises what :meth:`Listener.open` does."""
+    global current
     opened = Listener(label)
     opened.open()
-    _current = opened
+    current = opened
     hook()
     note(f"console at {opened.connection_file}")
     return opened
-
-
-def stop() -> None:
-    """Close this process's listener, if it has one."""
-    global _current
-    closing, _current = _current, None
-    if closing is not None:
-        closing.close()
 
 
 def hook() -> None:
@@ -405,24 +375,25 @@ def hook() -> None:
 
 
 def _at_fork(phase: str) -> None:
-    global _current
-    inherited = _current
+    global current
+    inherited = current
     try:
         from . import lifecycle
 
-        _current = None
-        _current = getattr(lifecycle, phase)(inherited)
+        current = None
+        current = getattr(lifecycle, phase)(inherited)
     except Exception as error:  # protects the program's fork
         note(phase, error)
 
 
 def _at_exit() -> None:
     """Remove the files; the interpreter's end takes threads and descriptors with it."""
+    if current is None:
+        return
     try:
-        if _current is not None:
-            _current.state = CLOSED
-            _current.forget_file()
-            if _current.kernel is not None:
-                _current.kernel.say_goodbye()
+        current.state = CLOSED
+        current.forget_file()
+        if current.kernel is not None:
+            current.kernel.say_goodbye()
     except Exception as error:  # protects the program's exit
         note("at exit", error)

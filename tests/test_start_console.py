@@ -75,7 +75,7 @@ def test_in_a_function_cells_and_their_functions_see_its_variables(
         assert client.run("'later' in globals()").result == "False"
         assert client.run("(lambda: nothing)()").error == "NameError"
         if sys.version_info >= (3, 13):
-            client.run("stop = True")
+            client.send("stop = True")
             assert program.wait() == 0
             assert "stopped" in program.stdout
         else:
@@ -104,7 +104,7 @@ def test_any_dict_may_be_the_namespace(launch: Launcher) -> None:
         client.run("def f():\n    return a + b\nb = 2")
         assert client.run("f()").result == "3"
         assert client.run("main").error == "NameError"
-        client.run("done = 1")
+        client.send("done = 1")
         assert program.wait() == 0
     assert program.stdout == "ready\n['a', 'b', 'done', 'f']\n"
 

@@ -31,16 +31,20 @@ from .shell import Shell
 def new_loop(log: logging.Logger) -> IOLoop:
     """Return an event loop of our own making, for a thread of ours.
 
-    ``asyncio.new_event_loop`` would ask the program's policy (uvloop, say), and what goes
-    wrong in it would be told to the program's ``asyncio`` logger.
+    ``asyncio.new_event_loop`` would ask the program's policy (uvloop, say).
     """
     loop = asyncio.SelectorEventLoop()
+    keep_errors(loop, log)
+    return IOLoop(make_current=False, asyncio_loop=loop)
+
+
+def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
+    """Tell ``log`` what goes wrong in a loop, and not the program's ``asyncio`` logger."""
     loop.set_exception_handler(
         lambda _, context: log.error(
             "%s", context.get("message"), exc_info=context.get("exception")
         )
     )
-    return IOLoop(make_current=False, asyncio_loop=loop)
 
 
 class Control(ControlThread):
@@ -75,8 +79,12 @@ class IOPub(IOPubThread):
 
     def _handle_subscription(self, frames: list[bytes]) -> None:
         for frame in frames:
-            self.subscribers += 1 if frame[:1] == b"\x01" else -1
-        super()._handle_subscription(frames)
+            if frame[:1] == b"\x01":
+                self.subscribers += 1
+                super()._handle_subscription([frame])
+            elif frame[:1] == b"\0":
+                self.subscribers -= 1
+            # anything else is nobody's subscription; the original stumbles over it
 
 
 class Stream:
@@ -178,6 +186,20 @@ class Kernel(IPythonKernel):
         self.iopub_thread._really_send(frames)
 
     # -- requests ------------------------------------------------------------------------
+
+    async def shell_channel_thread_main(self, msg: Any) -> None:
+        """As the original, whose errors over what is no message reach the program's stderr."""
+        try:
+            await super().shell_channel_thread_main(msg)
+        except Exception:
+            self.log.error("invalid shell message", exc_info=True)
+
+    async def dispatch_control(self, msg: Any) -> None:
+        """Likewise."""
+        try:
+            await super().dispatch_control(msg)
+        except Exception:
+            self.log.error("invalid control message", exc_info=True)
 
     async def dispatch_shell(self, msg: Any, /, *arguments: Any, **options: Any) -> None:
         """Serve one request as a cell: see :mod:`.cell`."""

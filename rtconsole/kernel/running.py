@@ -102,14 +102,14 @@ class RunningKernel:
         import asyncio
 
         with self._listener.gate:
-            self._build()
+            self._build(loop)
         self._loop, self._stopped = loop, asyncio.Event()
         self._listener.kernel = self
         self._listener.state = "running"
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
-    def _build(self) -> None:
+    def _build(self, loop: Any) -> None:
         import zmq
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
@@ -130,6 +130,8 @@ class RunningKernel:
         shell_socket.router_handover = 1
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
         iopub = app.IOPub(self._socket(context, zmq.XPUB, "iopub"), pipe=False, session=session)
+        for own in (loop, iopub.io_loop.asyncio_loop):
+            app.keep_errors(own, log)
         control = app.Control(app.new_loop(log), daemon=True)
         shell_channel = app.ShellChannel(context, app.new_loop(log), daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)

@@ -1,0 +1,68 @@
+"""The arrows of the architecture, read from the imports; they point downward only."""
+
+import ast
+from pathlib import Path
+
+import rtconsole
+
+ROOT = Path(__file__).parent.parent
+ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
+START_UP = ("__init__", "listener", "lifecycle", "folders", "debuglog", "curve", "refusal")
+
+
+def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
+    """Return what a module imports, in full names; with ``top_only`` when it is imported."""
+    tree = ast.parse(path.read_text())
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    found = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_only_the_kernel_imports_zmq_and_ipython() -> None:
+    for path in [*modules("sitehook"), *modules("rtconsole")]:
+        if "kernel" not in path.parts:
+            assert not {name.partition(".")[0] for name in imports_of(path)} & ZMQ_SIDE, path
+
+
+def test_nothing_imports_what_is_above_it() -> None:
+    for path in modules("rtconsole"):
+        used = imports_of(path)
+        assert not any(name.partition(".")[0] == "sitehook" for name in used), path
+        if "kernel" in path.parts:
+            # the kernel knows the listener by what it is handed, and tells it of its failure
+            above = {"rtconsole.listener", "rtconsole.embed"}
+            assert not above & used, path
+
+
+def test_start_up_modules_import_the_standard_library_only() -> None:
+    import sys
+
+    for name in START_UP:
+        for used in imports_of(ROOT / "rtconsole" / f"{name}.py"):
+            top = used.partition(".")[0]
+            assert top in sys.stdlib_module_names or top == "rtconsole", (name, used)
+
+
+def test_modules_are_small() -> None:
+    for path in [*modules("sitehook"), *modules("rtconsole")]:
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_public_names_are_these() -> None:
+    assert rtconsole.__all__ == ["Console", "__version__", "start_console", "stop_console"]
+    for name in rtconsole.__all__:
+        assert getattr(rtconsole, name) is not None
