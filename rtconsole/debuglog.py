@@ -23,8 +23,10 @@ def note(message: str, error: BaseException | None = None) -> None:
             import traceback
 
             text += "".join(traceback.format_exception(error))
-        # O_NOFOLLOW: a link planted in a shared folder must not lead to somebody's file
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        # O_NOFOLLOW: a link planted in a shared folder must not lead to somebody's file;
+        # O_NONBLOCK: a pipe that nobody reads must not hold the program up
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         fd = os.open(path, flags, 0o600)
         try:
             os.write(fd, text.encode("utf-8", "backslashreplace"))

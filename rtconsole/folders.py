@@ -31,12 +31,12 @@ def runtime_dir(env: "Mapping[str, str]", platform: str) -> str:
     """
     if env.get("JUPYTER_RUNTIME_DIR"):
         return os.path.abspath(env["JUPYTER_RUNTIME_DIR"])
-    return os.path.join(_data_dir(env, platform), "runtime")
+    return os.path.abspath(os.path.join(_data_dir(env, platform), "runtime"))
 
 
 def _data_dir(env: "Mapping[str, str]", platform: str) -> str:
     if env.get("JUPYTER_DATA_DIR"):
-        return os.path.abspath(env["JUPYTER_DATA_DIR"])
+        return env["JUPYTER_DATA_DIR"]
     home = os.path.expanduser("~")
     if not os.path.isabs(home):
         raise FileNotFoundError("no home folder")
@@ -109,7 +109,7 @@ def private_temporary_dir() -> str:
     """
     owner = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
     base = os.environ.get("TMPDIR" if os.name == "posix" else "TEMP") or os.path.join(os.sep, "tmp")
-    return own_folder(os.path.join(base, f"rtconsole-{owner}"), private=True)
+    return own_folder(os.path.abspath(os.path.join(base, f"rtconsole-{owner}")), private=True)
 
 
 def socket_dir() -> str:

@@ -37,9 +37,8 @@ _SPECIAL = (
     *("RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER"),
 )
 
-# Resting is parked without a thread, while the program forks.
-PARKED, RESTING, BOOTING, RUNNING = "parked", "resting", "booting", "running"
-CLOSED = "closed"
+# resting: parked without a thread, while the program forks
+PARKED, RESTING, BOOTING, RUNNING, CLOSED = "parked", "resting", "booting", "running", "closed"
 
 
 class Listener:
@@ -64,13 +63,14 @@ class Listener:
         self.kernel: Any = None  # the running one
 
     def open(self) -> None:
-        """Bind the sockets, write the connection file and park the thread.
+        """Bind the sockets, write the connection file and park the thread; or leave nothing.
 
         Raises:
-            OSError: no socket, no folder, no descriptor; nothing is left behind then.
-            RuntimeError: no thread can be started; likewise.
+            OSError, RuntimeError: there is no socket, folder, descriptor or thread to be had.
         """
         try:
+            if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
+                raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
             if usual := usual_folders():
                 runtime, sockets = usual
                 self.bind(sockets)
@@ -82,10 +82,8 @@ class Listener:
             self._later("close")
             raise
 
-    def _later(self, what: str) -> "Any":  # calls a function of lifecycle
-        from . import lifecycle
-
-        return getattr(lifecycle, what)(self)
+    def _later(self, what: str) -> "Any":
+        return getattr(__import__("rtconsole.lifecycle").lifecycle, what)(self)
 
     # -- sockets -------------------------------------------------------------------
 
@@ -115,12 +113,16 @@ class Listener:
             address = (info["ip"], port)
             if port and os.name == "posix":  # made anew at the address it had
                 sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        sock.bind(address)
-        sock.listen(512)
-        if info["transport"] == "tcp":
-            info[f"{channel}_port"] = sock.getsockname()[1]
-        # Not the object, whose end would close what by then may be the program's file.
+        try:
+            sock.setblocking(False)
+            sock.bind(address)
+            sock.listen(512)
+            if info["transport"] == "tcp":
+                info[f"{channel}_port"] = sock.getsockname()[1]
+        except OSError:
+            sock.close()  # unclosed, it would warn
+            raise
+        # not the object, whose end would close what by then may be the program's file
         self.sockets[channel] = self.own(sock.detach())
 
     def own(self, fd: int) -> int:
@@ -140,10 +142,9 @@ class Listener:
             cwd: str | None = os.getcwd()
         except OSError:  # deleted
             cwd = None
-        pid = os.getpid()
         self.info["rtconsole"] = {
             "version": __version__,
-            "pid": pid,
+            "pid": (pid := os.getpid()),
             "create_time": create_time(),
             "argv": sys.orig_argv,
             "cwd": cwd,
@@ -213,7 +214,7 @@ class Listener:
 
 
 def note(message: str, error: "BaseException | None" = None) -> None:
-    """Tell the debug log; without one nothing is even imported."""
+    """Tell the debug log; without one nothing is imported."""
     if os.environ.get("RTCONSOLE_DEBUG"):
         from . import debuglog
 

@@ -16,6 +16,7 @@ OFF = ("", "0", "false", "no", "off")
 # which would be its own.
 SKIPPED = (
     "pip",
+    "__pip-runner__",
     "ensurepip",
     "venv",
     "rtconsole",
@@ -58,7 +59,10 @@ def activate() -> None:
         from rtconsole import listener
 
         listener.start(label(kind, what))
-    except Exception as error:  # protects the program: it starts, whatever is wrong with us
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # protects the program's start
         _note("no console", error)
 
 
@@ -93,6 +97,8 @@ def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":
             return "interactive", "", list(words)
         if not word.startswith("-"):
             return "script", word, list(words)
+        if word == "--":
+            return "script", next(words, ""), list(words)
         if word.startswith("--"):
             if word == "--check-hash-based-pycs":
                 next(words, None)
@@ -155,7 +161,10 @@ def skipped_because(kind: str, what: str, arguments: "list[str]") -> "str | None
         return None
     if called[-1] == "jupyter" and arguments[:1] and arguments[0] in JUPYTER_CLIENTS:
         return "a Jupyter client"
-    return "skipped by default" if called[-1] in SKIPPED else None
+    name = called[-1]
+    if name.startswith("pip") and name[3:].replace(".", "").isdigit():  # pip3, pip3.13
+        name = "pip"
+    return "skipped by default" if name in SKIPPED else None
 
 
 def _matches(called: "tuple[str, ...]", globs: "str | None") -> bool:
@@ -176,9 +185,10 @@ def _note(message: str, error: "BaseException | None" = None) -> None:
         from rtconsole import debuglog
 
         debuglog.note(message, error)
-    except Exception as broken:  # protects the program from a broken rtconsole
+    except (Exception, SystemExit) as broken:  # protects the program from a broken rtconsole
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+            fd = os.open(path, flags, 0o600)
             try:
                 line = f"pid {os.getpid()}: {message} {error!r}; rtconsole is broken: {broken!r}\n"
                 os.write(fd, line.encode("utf-8", "backslashreplace"))

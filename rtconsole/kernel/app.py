@@ -185,6 +185,10 @@ class Kernel(IPythonKernel):
         frames = self.session.serialize(message, ident=f"stream.{item.stream}".encode())
         self.iopub_thread._really_send(frames)
 
+    def start(self) -> None:
+        """Not IPythonKernel.start, which sets the debugger going."""
+        KernelBase.start(self)
+
     # -- requests ------------------------------------------------------------------------
 
     async def shell_channel_thread_main(self, msg: Any) -> None:

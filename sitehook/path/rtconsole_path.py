@@ -17,6 +17,9 @@ def run(name: str) -> None:
 
     The found module takes our module's place in ``sys.modules``. What it raises goes to
     ``site``, which reports it as it would have without us.
+
+    Raises:
+        ModuleNotFoundError: there is none, which ``site`` expects, and so may the program.
     """
     _activate()
     from importlib.machinery import PathFinder
@@ -25,7 +28,7 @@ def run(name: str) -> None:
     elsewhere = [p for p in sys.path if os.path.abspath(p or os.curdir) != _HERE]
     spec = PathFinder.find_spec(name, elsewhere)
     if spec is None or spec.loader is None:
-        return
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     module = module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -43,5 +46,5 @@ def _activate() -> None:
             sys.path.append(os.path.dirname(os.path.dirname(_HERE)))
             import sitehook
         sitehook.activate()
-    except Exception:  # protects the program: without a console it runs all the same
+    except (Exception, SystemExit):  # protects the program: without a console it runs all the same
         pass

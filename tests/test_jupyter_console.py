@@ -1,0 +1,96 @@
+"""``jupyter console --existing`` in a pseudo-terminal, typed into as a person would."""
+
+import sys
+from collections.abc import Iterator
+
+import pexpect
+import pytest
+from harness import PATIENCE, Launcher, Program, wait_for
+
+
+class Terminal:
+    """A jupyter console on a terminal of its own."""
+
+    def __init__(self, program: Program, launch: Launcher, existing: str) -> None:
+        env = launch.environment(
+            RTCONSOLE="1",  # as a user would have it exported
+            TERM="dumb",
+            PROMPT_TOOLKIT_NO_CPR="1",
+            NO_COLOR="1",
+        )
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["-m", "jupyter", "console", *(["--existing", existing] if existing else ["--existing"])],
+            env=env,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            dimensions=(50, 200),
+        )
+        self.child.expect(r"In \[\d+\]: ")
+
+    def type(self, line: str) -> None:
+        self.child.sendline(line)
+
+    def expect(self, pattern: str) -> None:
+        self.child.expect(pattern)
+
+    def expect_end(self) -> None:
+        self.child.expect(pexpect.EOF)
+
+
+@pytest.fixture(params=["by pid", "the newest"])
+def terminal(
+    request: pytest.FixtureRequest, counter: Program, launch: Launcher
+) -> Iterator[Terminal]:
+    existing = str(counter.pid) if request.param == "by pid" else ""
+    opened = Terminal(counter, launch, existing)
+    try:
+        yield opened
+    finally:
+        opened.child.close(force=True)
+
+
+def test_what_one_types_there_is_live(terminal: Terminal, counter: Program) -> None:
+    terminal.type("t > 0, t.__class__")
+    terminal.expect(r"\(True, int\)")
+    terminal.type("print('x' * 30)")
+    terminal.expect("x{30}")
+    terminal.type("nothing")
+    terminal.expect("NameError")
+    terminal.type("hello??")
+    terminal.expect("Return what comes after x.")
+    terminal.type("hello = lambda x: 10**12 + t")
+    terminal.type("s > 10**12")
+    with counter.client() as client:
+        wait_for(lambda: client.value("s") > 10**12, "the program to use the new function")
+    terminal.type("s > 10**12")
+    terminal.expect("True")
+    terminal.type("def f(): global z; z = t; return z")
+    terminal.type("")
+    terminal.type("f() == z")
+    terminal.expect("True")
+    terminal.type("exit")
+    terminal.expect_end()
+    assert counter.is_running()
+    with counter.client() as client:
+        assert client.run("'and the next client'").result == "'and the next client'"
+    assert counter.stderr == ""
+
+
+@pytest.mark.parametrize("leave", ["quit", "exit()", "\x04"])
+def test_leaving_it_stops_nothing(counter: Program, launch: Launcher, leave: str) -> None:
+    terminal = Terminal(counter, launch, str(counter.pid))
+    try:
+        terminal.type("1 + 1")
+        terminal.expect("2")
+        if leave == "\x04":
+            terminal.child.send(leave)
+            terminal.expect(r"\(\[?y\]?/n\)|Do you|really")
+            terminal.type("y")
+        else:
+            terminal.type(leave)
+        terminal.expect_end()
+    finally:
+        terminal.child.close(force=True)
+    with counter.client() as client:
+        assert client.run("'still here'").result == "'still here'"
