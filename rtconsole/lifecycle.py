@@ -9,10 +9,13 @@ import _signal
 import os
 import sys
 from time import monotonic, sleep
-from typing import Any
 
 from . import folders, listener, settings
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+
+TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
+if TYPE_CHECKING:
+    from typing import Any
 
 # How long a fork may wait for us, in seconds: for the parked thread to be gone, and for
 # the one import that a boot is in the middle of.
@@ -136,7 +139,7 @@ def _renew(self: Listener) -> None:
             (self.sockets[channel],) = _far_up(self, (self.sockets[channel],))
 
 
-def _far_up(self: Listener, fds: Any) -> Any:
+def _far_up(self: Listener, fds: "Any") -> "Any":
     """Move descriptors out of the range in which programs count on theirs."""
     try:
         import fcntl
@@ -254,7 +257,7 @@ def _park_after_fork(self: Listener) -> None:
     self.park()
 
 
-def _park_now(_: Any) -> int:
+def _park_now(_: "Any") -> int:
     if listener.current is not None and listener.current.state == RESTING:
         try:
             listener.current.park()
@@ -263,7 +266,7 @@ def _park_now(_: Any) -> int:
     return 0
 
 
-_pending_call: Any = None
+_pending_call: "Any" = None
 
 
 def after_fork_in_child(self: Listener | None) -> Listener | None:

@@ -33,7 +33,7 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 # With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
 _SPECIAL = (
     *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
-    *("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "TMPDIR"),
+    *("XDG_DATA_HOME", "TMPDIR"),
     *("RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER"),
 )
 
@@ -238,14 +238,14 @@ def remove_file(folder: str, name: str) -> None:
 
 
 def usual_folders() -> "tuple[str, str] | None":
-    """Return the folders for connection files and sockets if they are the usual ones and ours.
-
-    ``None`` says to ask :mod:`.folders`, which knows all the rules.
-    """
+    """Return the folders of files and sockets, or ``None`` to ask :mod:`.folders` for them."""
     env, home = os.environ, os.environ.get("HOME", "")
     if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
         return None
-    runtime, sockets = f"{home}/.local/share/jupyter/runtime", f"/tmp/rtconsole-{os.geteuid()}"
+    runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
+    sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
+    if not sockets.startswith("/") or len(sockets) > 80:
+        return None
     if is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077):
         return runtime, sockets
     return None

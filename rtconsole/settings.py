@@ -5,13 +5,14 @@ served (RTCONSOLE_ONLY, RTCONSOLE_SKIP) is decided before, by ``sitehook``.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+
+TYPE_CHECKING = False  # `typing`, `dataclasses` and `collections.abc` cost too much here
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment asks for.
+    """What the environment asks for. Read-only.
 
     Attributes:
         transport: ``"ipc"`` or ``"tcp"`` (``RTCONSOLE_TRANSPORT``).
@@ -20,13 +21,21 @@ class Settings:
         notes: what could not be understood, for the debug log.
     """
 
+    __slots__ = ("eager", "notes", "profile", "transport")
     transport: str
     eager: bool
     profile: str
-    notes: tuple[str, ...]
+    notes: "tuple[str, ...]"
+
+    def __init__(self, **values: object) -> None:
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are read-only: {name}")
 
 
-def read(env: Mapping[str, str], has_unix_sockets: bool) -> Settings:
+def read(env: "Mapping[str, str]", has_unix_sockets: bool) -> Settings:
     """Return the settings that ``env`` asks for.
 
     Args:
@@ -55,7 +64,7 @@ def from_environment() -> Settings:
     return read(os.environ, has_unix_sockets=os.name == "posix")
 
 
-def _flag(env: Mapping[str, str], name: str, notes: list[str]) -> bool:
+def _flag(env: "Mapping[str, str]", name: str, notes: list[str]) -> bool:
     value = env.get(name, "").strip().lower()
     if value in ("1", "true", "yes", "on"):
         return True

@@ -24,10 +24,10 @@ PROBE = (
 
 def candidates(version):
     """Yield the paths where an interpreter of a version may be, the likeliest first."""
-    name = "python%d.%d" % version
+    name = f"python{version[0]}.{version[1]}"
     pyenv = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))) / "versions"
     if pyenv.is_dir():
-        found = pyenv.glob("%d.%d.*/bin/%s" % (*version, name))
+        found = pyenv.glob(f"{version[0]}.{version[1]}.*/bin/{name}")
         yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         yield Path(folder) / name
@@ -42,7 +42,7 @@ def find(version):
             [str(path), "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
         )
         lines = probe.stdout.decode().split("\n")
-        if probe.returncode == 0 and lines[1] == "%d.%d" % version:
+        if probe.returncode == 0 and lines[1] == f"{version[0]}.{version[1]}":
             return lines[0], lines[2]
     return None
 
@@ -64,19 +64,19 @@ def main(arguments):
     if arguments == ["--newest"]:
         print(found[max(found)][0])
         return 0
-    print("interpreters:", ", ".join("%s (%s)" % where[::-1] for where in found.values()))
+    print("interpreters:", ", ".join(f"{full} ({path})" for path, full in found.values()))
     results = []
     for version, (python, full) in sorted(found.items()):
-        folder = VENVS / ("%d.%d" % version)
+        folder = VENVS / f"{version[0]}.{version[1]}"
         started = time.time()
-        print("\n=== Python %s: %s" % (full, python), flush=True)
+        print(f"\n=== Python {full}: {python}", flush=True)
         install(python, folder)
         command = [str(folder / "bin" / "python"), "-m", "pytest", *(arguments or ["-n", "2"])]
         status = subprocess.run(command, cwd=str(ROOT), check=False).returncode
         results.append((full, status, time.time() - started))
     print()
     for full, status, seconds in results:
-        print("Python %-8s %s (%.0f s)" % (full, "failed" if status else "passed", seconds))
+        print(f"Python {full:8} {'failed' if status else 'passed'} ({seconds:.0f} s)")
     return 1 if any(status for _, status, _ in results) else 0
 
 

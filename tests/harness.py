@@ -153,9 +153,7 @@ class Program:
         self.debug_log = Path(env.get("RTCONSOLE_DEBUG", "/nonexistent"))
         self.env = env
         with self.stdout_file.open("wb") as out, self.stderr_file.open("wb") as err:
-            self.process = subprocess.Popen(
-                argv, env=env, stdout=out, stderr=err, **options
-            )
+            self.process = subprocess.Popen(argv, env=env, stdout=out, stderr=err, **options)
         self.pid = self.process.pid
 
     @property

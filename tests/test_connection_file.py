@@ -118,10 +118,11 @@ def test_nobody_else_can_read_it_or_enter_our_folders_under_any_umask(
     launch: Launcher, umask: int, are_usual: bool
 ) -> None:
     changes = usual(launch) if are_usual else {}
-    changes["PYTHONDONTWRITEBYTECODE"] = "1"
-    program = launch(SLEEP, umask=umask, env=changes)
+    changes |= {"PYTHONDONTWRITEBYTECODE": "1", "RTCONSOLE_DEBUG": None}
+    program = launch(f"print('up', flush=True); {SLEEP}", umask=umask, env=changes)
+    program.wait_for_output("up")
     path = program.connection_file
-    wait_for(lambda: path.stat().st_nlink == 2, "the second name")
+    assert path.stat().st_nlink == 2, "the second name"
     assert mode_of(path) == 0o600
     made = [path.parent / "external_kernels", sockets_of(program.info)[0].parent]
     if not are_usual:

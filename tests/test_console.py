@@ -50,7 +50,9 @@ def test_help_shows_docstring_and_source_as_they_are_now(counter: Program) -> No
     with counter.client() as client:
         shown = client.run("hello?").payload[0]["data"]["text/plain"]
         assert "Return what comes after x." in shown
-        assert "Return what comes after x." in client.run("hello??").payload[0]["data"]["text/plain"]
+        assert (
+            "Return what comes after x." in client.run("hello??").payload[0]["data"]["text/plain"]
+        )
         assert "examples/counter.py" in shown
         client.run("hello = lambda x: x+5  # typed")
         assert "# typed" in client.run("hello??").payload[0]["data"]["text/plain"]

@@ -12,7 +12,7 @@ def test_a_process_started_by_a_cell_can_be_ended_with_a_signal(launch: Launcher
         client.run("import subprocess, os, signal")
         client.run("blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])")
         assert client.value("len(blocked) > 30") is True, "the thread itself blocks signals"
-        show = 'grep SigBlk /proc/self/status'
+        show = "grep SigBlk /proc/self/status"
         for code in (
             f"print(subprocess.run({show!r}, shell=True, capture_output=True, text=True).stdout)",
             f"!{show}",
@@ -91,7 +91,9 @@ def test_a_program_that_is_a_kernel_itself_has_a_console_beside_it(launch: Launc
             assert client.run("print('ours')").stdout == "ours\n"
             assert theirs.run("print('theirs')").stdout == "theirs\n"
             assert theirs.run("x").result == "42"
-            assert client.run("get_ipython().kernel.banner.startswith('rtconsole')").result == "True"
+            assert (
+                client.run("get_ipython().kernel.banner.startswith('rtconsole')").result == "True"
+            )
             assert theirs.run("print(get_ipython().kernel.implementation)").stdout == "ipython\n"
             assert theirs.run("1/0").error == "ZeroDivisionError"
             assert client.run("1/0").error == "ZeroDivisionError"

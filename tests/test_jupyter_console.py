@@ -20,7 +20,12 @@ class Terminal:
         )
         self.child = pexpect.spawn(
             sys.executable,
-            ["-m", "jupyter", "console", *(["--existing", existing] if existing else ["--existing"])],
+            [
+                "-m",
+                "jupyter",
+                "console",
+                *(["--existing", existing] if existing else ["--existing"]),
+            ],
             env=env,
             encoding="utf-8",
             timeout=PATIENCE,

@@ -63,17 +63,21 @@ def test_code_in_cells_behaves_as_in_a_module(launch: Launcher) -> None:
     with program.client() as client:
         client.run("n = 1\ndef bump():\n    global n\n    n += 1\n    return n")
         assert client.run("bump(), n").result == "(2, 2)"
-        assert client.run("class A:\n    m = n\n    def get(self): return n\nA.m, A().get()").result
+        reply = client.run("class A:\n    m = n\n    def get(self): return n\nA.m, A().get()")
+        assert reply.result == "(2, 2)"
         assert client.run("A.__module__, bump.__module__").result == "('__main__', '__main__')"
         assert client.run("bump.__globals__ is globals()").result == "True"
-        assert client.run("{m: [n for _ in range(m)] for m in range(2)}").result == "{0: [], 1: [2]}"
+        reply = client.run("{m: [n for _ in range(m)] for m in range(2)}")
+        assert reply.result == "{0: [], 1: [2]}"
         client.run("x: int = 3")
         assert client.run("x").result == "3"
-        assert client.run("import pickle; pickle.loads(pickle.dumps(bump)) is bump").result == "True"
+        client.run("import pickle")
+        assert client.run("pickle.loads(pickle.dumps(bump)) is bump").result == "True"
         assert client.run("del n").status == "ok"
         assert client.run("n").error == "NameError"
         assert client.run("bump()").error == "NameError"
-        assert client.run("def deco(f): return lambda: f() + 1\n@deco\ndef two(): return 1\ntwo()").result == "2"  # noqa: E501
+        client.run("def deco(f): return lambda: f() + 1\n@deco\ndef two(): return 1")
+        assert client.run("two()").result == "2"
 
 
 def test_who_and_completion_show_the_programs_names_only(counter: Program) -> None:

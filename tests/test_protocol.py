@@ -44,7 +44,11 @@ class TestProtocol(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
         {"text": "zi", "matches": {"zip"}},
         {"text": "imp", "matches": {"import"}},
     ]
-    complete_code_samples: ClassVar[Any] = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n"]
+    complete_code_samples: ClassVar[Any] = [
+        "1",
+        "print('hello, world')",
+        "def f(x):\n  return x*2\n\n\n",
+    ]
     incomplete_code_samples: ClassVar[Any] = ["print('''hello", "def f(x):\n  x*2"]
     invalid_code_samples: ClassVar[Any] = ["import = 7q"]
     code_page_something = "zip?"

@@ -37,7 +37,8 @@ def test_at_module_level_cells_run_in_the_module(launch: Launcher, call: str, on
         client.run("hello = lambda x: t + 1000")
         wait_for(lambda: client.value("t") > 1000, "the new function to be used")
         assert client.run("start_console() is console").result == "True"
-        assert client.run("repr(console)").result == repr(f"<rtconsole.Console {program.connection_file}>")
+        shown = f"<rtconsole.Console {program.connection_file}>"
+        assert client.run("console").result == shown
 
 
 @pytest.mark.parametrize("call", ["start_console(locals())", "start_console()"])
@@ -66,9 +67,17 @@ def test_in_a_function_cells_and_their_functions_see_its_variables(
         first = client.value("t")
         wait_for(lambda: client.value("t") > first, "t to change")
         assert client.run("argument, module_level").result == "('a', 'm')"
-        assert client.run("(lambda: (argument, t > 0, module_level))()").result == "('a', True, 'm')"
+        reply = client.run("(lambda: (argument, t > 0, module_level))()")
+        assert reply.result == "('a', True, 'm')"
         assert client.run("[argument for _ in range(2)]").result == "['a', 'a']"
-        client.run("def f():\n    global module_level\n    module_level = argument + later\n    return 1")
+        client.run(
+            """
+            def f():
+                global module_level
+                module_level = argument + later
+                return 1
+            """
+        )
         client.run("later = 'l'")
         assert client.run("f(), module_level").result == "(1, 'al')"
         assert client.run("class C:\n    x = argument\nC.x").result == "'a'"
