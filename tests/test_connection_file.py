@@ -54,9 +54,9 @@ def end_of(program: Program) -> tuple[int, bytes, bytes]:
 
 def usual(launch: Launcher) -> dict[str, str | None]:
     """Return the changes that make all folders the usual ones, which are there already."""
-    folder = launch.home / ".local/share/jupyter/runtime"
-    folder.mkdir(parents=True, mode=0o700)
-    return {"XDG_RUNTIME_DIR": None, "TMPDIR": None}
+    (launch.home / ".local/share/jupyter/runtime").mkdir(parents=True, mode=0o700)
+    (launch.sockets / "rtconsole").mkdir(mode=0o700)
+    return {"TMPDIR": None}
 
 
 def wrapped(preparation: str) -> list[str]:
@@ -407,7 +407,7 @@ for port in range(1, 6):
     )
     program = launch(SLEEP, python=python)
     path = program.connection_file
-    wait_for(lambda: "rtconsole" in program.info, "the file to be replaced")
+    wait_for(lambda: "rtconsole" in path.read_text(), "the file to be replaced")
     second = path.parent / "external_kernels" / path.name
     wait_for(lambda: path.stat().st_nlink == 2, "the second name to be replaced")
     assert second.samefile(path)
