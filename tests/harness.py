@@ -202,6 +202,10 @@ class Program:
         """Wait for the process's end and return its exit status."""
         return self.process.wait(patience)
 
+    def task_folders(self) -> list[Path]:
+        """The folder of each thread under /proc."""
+        return sorted(Path(f"/proc/{self.pid}/task").iterdir())
+
     def is_running(self) -> bool:
         return self.process.poll() is None
 
