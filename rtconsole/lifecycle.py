@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
+# Modules of the standard library that hold a lock of theirs while the process forks.
+_LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
+
+_holds_first = False
+
 # How long a program that closes all descriptors is left alone, in seconds.
 DAEMON_PATIENCE = 1.0
 
@@ -193,9 +198,46 @@ def before_fork(self: Listener | None) -> Listener | None:
                 self.state = RESTING
             else:
                 note("forking beside a thread that did not stop")
-        if self.state == BOOTING:
-            self.gate.acquire(timeout=LONGEST_IMPORT)
+        hold_imports(self)
     return self
+
+
+def hold_imports(self: Listener | None) -> None:
+    """Wait until a boot is between two imports and keep it there; once in each fork."""
+    if self is None or self.state != BOOTING or self.gate_taken:
+        return
+    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
+    self.gate_taken = self.gate.acquire(timeout=LONGEST_IMPORT)
+    for name in filter(_is_imported, missing):
+        # Imported while we waited: its hook for after the fork will be called and release
+        # this lock; the one for before, which takes it, may not have been.
+        lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
+        if not getattr(lock, "_is_owned", bool)():
+            lock.acquire(blocking=False)
+
+
+def _is_imported(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
+
+
+def hold_imports_first() -> None:
+    """Let forks wait for an import before they take locks that an import may need.
+
+    ``logging`` and ``concurrent.futures`` take theirs in hooks of their own, and of such
+    hooks the newest is called first: so ours is registered once more, after theirs.
+    """
+    global _holds_first
+    if not _holds_first and hasattr(os, "register_at_fork"):
+        _holds_first = True
+        os.register_at_fork(before=_hold_imports_safely)
+
+
+def _hold_imports_safely() -> None:
+    try:
+        hold_imports(listener.current)
+    except Exception as error:  # protects the program's fork
+        note("before fork, among the first", error)
 
 
 def _unpark(self: Listener) -> bool:
@@ -229,7 +271,8 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
     if self is not None:
         if self.state == RESTING:
             _park_after_fork(self)
-        elif self.gate.locked():
+        elif self.gate_taken:
+            self.gate_taken = False
             self.gate.release()
     return self
 

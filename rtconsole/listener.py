@@ -58,8 +58,8 @@ class Listener:
         self.main_thread_id = get_ident()
         self.signal_mask: Any = None  # of the main thread
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
-        # what a cell's names mean (kernel.namespace.Scope); None for the program's __main__
-        self.scope: Any = None
+        self.gate_taken = False  # by the fork under way
+        self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
         self.kernel: Any = None  # the running one
 
     def open(self) -> None:

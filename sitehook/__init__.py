@@ -54,7 +54,7 @@ def activate() -> None:
             from rtconsole import lifecycle
 
             _note(f"no console for {label(kind, what)}: {reason}")
-            lifecycle.leave_alone(serve_children=what.startswith(FORK_SERVER))
+            lifecycle.leave_alone(serve_children=is_fork_server(what))
             return
         from rtconsole import listener
 
@@ -156,7 +156,7 @@ def skipped_because(kind: str, what: str, arguments: "list[str]") -> "str | None
     if kind == "command":
         if what.startswith(RESOURCE_TRACKER):
             return "multiprocessing's resource tracker"
-        if what.startswith(FORK_SERVER):
+        if is_fork_server(what):
             return "multiprocessing's fork server; the processes that it forks have one"
         return None
     if called[-1] == "jupyter" and arguments[:1] and arguments[0] in JUPYTER_CLIENTS:
@@ -165,6 +165,11 @@ def skipped_because(kind: str, what: str, arguments: "list[str]") -> "str | None
     if name.startswith("pip") and name[3:].replace(".", "").isdigit():  # pip3, pip3.13
         name = "pip"
     return "skipped by default" if name in SKIPPED else None
+
+
+def is_fork_server(command: str) -> bool:
+    """Tell whether ``command``, given with -c, is multiprocessing's fork server."""
+    return command.removeprefix("import sys; ").startswith(FORK_SERVER)  # the prefix: 3.14
 
 
 def _matches(called: "tuple[str, ...]", globs: "str | None") -> bool:

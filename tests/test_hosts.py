@@ -1,30 +1,10 @@
 """Programs with habits of their own: signals, their own IPython, modules named like ours."""
 
+import signal
 import sys
 
 import pytest
 from harness import Launcher, wait_for
-
-
-def test_a_process_started_by_a_cell_can_be_ended_with_a_signal(launch: Launcher) -> None:
-    program = launch("import time\nwhile True: time.sleep(0.01)")
-    with program.client() as client:
-        client.run("import subprocess, os, signal")
-        client.run("blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])")
-        assert client.value("len(blocked) > 30") is True, "the thread itself blocks signals"
-        show = "grep SigBlk /proc/self/status"
-        for code in (
-            f"print(subprocess.run({show!r}, shell=True, capture_output=True, text=True).stdout)",
-            f"!{show}",
-            f"os.system('{show} >&2')",
-        ):
-            reply = client.run(code)
-            assert reply.status == "ok", reply
-            if "system" not in code:
-                assert int(reply.stdout.split()[1], 16) == 0, code
-        wait_for(lambda: "SigBlk" in program.stderr, "os.system")
-        assert int(program.stderr.split()[1], 16) == 0
-        assert client.value("signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked") is True
 
 
 def test_a_signal_that_the_program_waits_for_is_never_ours(launch: Launcher) -> None:
@@ -40,15 +20,10 @@ def test_a_signal_that_the_program_waits_for_is_never_ours(launch: Launcher) -> 
     )
     with program.client() as client:
         client.run("import subprocess, os")
-        request = client.send("while got < 150: subprocess.run('true')")
-        sent = 0
-        while sent < 200:
-            import signal
-
+        client.send("while True: subprocess.run('true')")
+        for sent in range(1, 201):
             program.signal(signal.SIGUSR1)
-            sent += 1
             wait_for(lambda sent=sent: len(program.stdout.split()) >= sent, "the signal")
-        client.finish(request) if program.is_running() else None
     assert program.wait() == 0
     assert program.stdout.split() == [str(int(signal.SIGUSR1))] * 200
 

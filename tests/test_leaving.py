@@ -1,7 +1,9 @@
 """Interrupts, exits and shutdowns: what stops a cell, and that nothing stops the program."""
 
-import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from harness import Launcher, Program, wait_for
@@ -147,16 +149,16 @@ def test_a_parents_jupyter_variables_mean_nothing_here(launch: Launcher) -> None
 
 
 def test_the_next_client_is_served_after_one_was_killed_in_the_middle(counter: Program) -> None:
+    killed = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from harness import Client
+client = Client({str(counter.connection_file)!r}).ready()
+client.send("print('x' * 100_000); import time; time.sleep(0.2)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
     for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            try:
-                with counter.client() as client:
-                    client.send("print('x' * 100_000); import time; time.sleep(0.2)")
-                    os.kill(os.getpid(), signal.SIGKILL)
-            finally:
-                os._exit(1)
-        os.waitpid(child, 0)
+        assert subprocess.run([sys.executable, "-c", killed]).returncode == -signal.SIGKILL
     with counter.client() as client:
         assert client.run("'served'").result == "'served'"
 

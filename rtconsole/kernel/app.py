@@ -40,6 +40,7 @@ def new_loop(log: logging.Logger) -> IOLoop:
 
 def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
     """Tell ``log`` what goes wrong in a loop, and not the program's ``asyncio`` logger."""
+    loop.set_debug(False)  # PYTHONASYNCIODEBUG and -X dev mean the program's
     loop.set_exception_handler(
         lambda _, context: log.error(
             "%s", context.get("message"), exc_info=context.get("exception")
@@ -119,14 +120,11 @@ class Kernel(IPythonKernel):
     # 130 ms, 8 MB, and a warning on the program's stderr.
     debugger_class = Type(object)
 
-    def __init__(
-        self, namespace: Namespace, program: str, threads: set[int], **traits: Any
-    ) -> None:
+    def __init__(self, namespace: Namespace, program: str, **traits: Any) -> None:
         """
         Args:
             namespace: what a cell's names mean.
             program: what the program is called, for the banner.
-            threads: identifiers of the console's threads; may grow later.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
@@ -157,8 +155,7 @@ class Kernel(IPythonKernel):
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
                 (KernelBase, self),
-            ],
-            threads,
+            ]
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------
@@ -252,6 +249,20 @@ class Kernel(IPythonKernel):
         """
         content = {"status": "ok", "restart": bool(parent["content"].get("restart"))}
         self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
+
+    # Coroutines, since ipykernel warns of others: with -W error that would be no answer.
+
+    async def do_complete(self, *arguments: Any, **options: Any) -> Any:
+        return super().do_complete(*arguments, **options)
+
+    async def do_inspect(self, *arguments: Any, **options: Any) -> Any:
+        return super().do_inspect(*arguments, **options)
+
+    async def do_history(self, *arguments: Any, **options: Any) -> Any:
+        return super().do_history(*arguments, **options)
+
+    async def do_is_complete(self, *arguments: Any, **options: Any) -> Any:
+        return super().do_is_complete(*arguments, **options)
 
     def do_shutdown(self, restart: bool) -> dict[str, Any]:
         return {"status": "ok", "restart": restart}

@@ -33,9 +33,14 @@ def _import_threading(main_thread_id: int) -> None:
     that gets wrong is put right before any other thread can have the module: imports of
     it wait for the module's lock, which is held meanwhile.
     """
-    if "threading" in sys.modules or sys.version_info >= (3, 13):
+    if "threading" in sys.modules:
+        return
+    if sys.version_info >= (3, 13):
         import threading
 
+        # Its ident is the main thread's by now; its native id still is the importing one's.
+        current: Any = threading.main_thread()
+        current._native_id = os.getpid()  # Linux: the main thread's id is the process's
         return
     from importlib import _bootstrap
 
@@ -67,6 +72,10 @@ def _run(listener: Any) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
     try:
         with listener.gate:
+            import logging  # noqa: F401
+
+            lifecycle.hold_imports_first()
+        with listener.gate:
             import asyncio
 
             from .imports import own_imports
@@ -76,6 +85,7 @@ def _run(listener: Any) -> None:
             running = RunningKernel(listener)
             running.load()
         loop = asyncio.SelectorEventLoop()
+        loop.set_debug(False)  # -X dev means the program's: slow callbacks go to its stderr
         try:
             loop.run_until_complete(running.serve(loop))
         finally:

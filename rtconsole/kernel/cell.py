@@ -10,8 +10,6 @@ cell, and threads that it starts count as the program.
 """
 
 import builtins
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -21,20 +19,9 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
-from .signals import as_the_program
-
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
 _NAP = 0.05
-
-
-# What starts a process in C, without our at-fork handlers.
-_STARTS_PROCESSES: tuple[tuple[Any, str], ...] = (
-    (subprocess, "_fork_exec"),
-    (os, "posix_spawn"),
-    (os, "posix_spawnp"),
-    (os, "system"),
-)
 
 
 class Console(Protocol):
@@ -88,14 +75,12 @@ class ContextSingleton:
 class Routes:
     """The routers, installed while at least one cell runs."""
 
-    def __init__(self, singletons: list[tuple[type, object]], threads: set[int]) -> None:
+    def __init__(self, singletons: list[tuple[type, object]]) -> None:
         """
         Args:
             singletons: classes with an ``_instance``, each with what it is inside a cell.
-            threads: identifiers of the console's threads; may grow later.
         """
         self._singletons = singletons
-        self._threads = threads
         self._lock = threading.Lock()
         self._running = 0
         self._undo: list[Callable[[], None]] = []
@@ -121,9 +106,6 @@ class Routes:
         self._replace(time, "sleep", _sleep)
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
-        for module, name in _STARTS_PROCESSES:
-            if hasattr(module, name):
-                self._replace(module, name, partial(_start_process, self._threads))
         for stream in ("stdout", "stderr"):
             self._route_stream(stream)
         for owner, inside in self._singletons:
@@ -250,13 +232,3 @@ def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
         return None
 
     return sleep
-
-
-def _start_process(threads: set[int], original: Callable[..., Any]) -> Callable[..., Any]:
-    def start(*arguments: Any, **options: Any) -> Any:
-        if current.get() is None:
-            return original(*arguments, **options)
-        with as_the_program(threads):
-            return original(*arguments, **options)
-
-    return start

@@ -19,6 +19,12 @@ _AUTOMATIC = re.compile(r"_{1,3}|_\d+|_i{1,3}|_i\d+|_[iod]h|In|Out|_exit_code|__
 _CONSOLE_FIRST = frozenset(["get_ipython"])
 
 
+# Set by `!command` of IPython; and by Python 3.14 and later in each piece of code that has
+# an annotation, where they would take the place of those of the program's own module, which
+# would lose all of its `__annotations__`.
+_OF_THE_CELL = frozenset(["_exit_code", "__annotate__", "__conditional_annotations__"])
+
+
 class Scope:
     """Where cells run: the program's ``__main__``, whatever module that is at the time.
 
@@ -133,7 +139,7 @@ class Namespace(dict[str, Any]):
 
     def _layers(self, name: str) -> tuple[MutableMapping[str, Any], ...]:
         scope = self.scope
-        if name in _CONSOLE_FIRST:
+        if name in _CONSOLE_FIRST or (name in _OF_THE_CELL and name in self.hidden):
             return (self.hidden,)
         if scope.locals is None:
             return (scope.globals, self.hidden)
@@ -148,7 +154,7 @@ class Namespace(dict[str, Any]):
         raise KeyError(name)
 
     def __setitem__(self, name: str, value: object) -> None:
-        if name == "_exit_code":  # set by `!command` of IPython, and by nobody else
+        if name in _OF_THE_CELL:
             self.hidden[name] = value
         elif self.scope.locals is not None:
             self.scope.locals[name] = value

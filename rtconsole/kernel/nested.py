@@ -78,6 +78,18 @@ class NestedNames(ast.NodeTransformer):
             ast.copy_location(part, node)
         return call
 
+    def _visit_import(self, node: Any) -> ast.AST:
+        """Import at once what is to be imported lazily (Python 3.15).
+
+        Only code whose globals are its locals may import lazily; a cell's are not.
+        """
+        if getattr(node, "is_lazy", 0) and not self._levels:
+            node.is_lazy = 0
+        return node  # type: ignore[no-any-return]
+
+    visit_Import = _visit_import
+    visit_ImportFrom = _visit_import
+
     def _visit_inside(self, level: _Level, node: ast.AST, fields: tuple[str, ...]) -> None:
         """Visit some fields of ``node`` as parts of a new level."""
         self._levels.append(level)

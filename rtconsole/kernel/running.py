@@ -141,7 +141,6 @@ class RunningKernel:
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
-            self._threads,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
