@@ -83,7 +83,9 @@ class Listener:
             raise
 
     def _later(self, what: str) -> "Any":
-        return getattr(__import__("rtconsole.lifecycle").lifecycle, what)(self)
+        from . import lifecycle
+
+        return getattr(lifecycle, what)(self)
 
     # -- sockets -------------------------------------------------------------------
 
@@ -126,10 +128,7 @@ class Listener:
         self.sockets[channel] = self.own(sock.detach())
 
     def own(self, fd: int) -> int:
-        """Note the identity of a descriptor of ours, to be checked before it is touched later.
-
-        A daemon closes all, and the program's next files get the same numbers.
-        """
+        """Note the identity of a descriptor of ours: a daemon may close it, and reuse its number."""
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
         return fd
@@ -222,7 +221,6 @@ def note(message: str, error: "BaseException | None" = None) -> None:
 
 
 # -- the connection file -----------------------------------------------------------------
-#
 # Who can read it can run code here: it is 0600, in a folder of ours, never behind a link.
 
 
@@ -334,7 +332,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
 
 
 def unlink(path: str) -> None:
-    """Remove a file if it is there and can be removed."""
+    """Remove a file, if it can be."""
     try:
         os.unlink(path)
     except OSError:
