@@ -167,7 +167,7 @@ def boot(self: Listener) -> None:
         _renew(self)
         with self.gate:
             from .kernel import boot
-        boot.launch(self)
+        boot.launch(self, hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
 

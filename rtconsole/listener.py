@@ -128,7 +128,7 @@ class Listener:
         self.sockets[channel] = self.own(sock.detach())
 
     def own(self, fd: int) -> int:
-        """Note the identity of a descriptor of ours: a daemon may close it, and reuse its number."""
+        """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
         return fd

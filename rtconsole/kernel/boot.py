@@ -5,25 +5,31 @@ Nothing that imports ``threading`` may be imported at the top: see ``_import_thr
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from rtconsole import lifecycle
 
-
-def launch(listener: Any) -> None:
-    """Start the kernel's threads and return; what fails later goes to ``lifecycle.boot_failed``.
+def launch(
+    listener: Any,
+    hold_imports_first: Callable[[], None],
+    failed: Callable[[Any, BaseException], None],
+) -> None:
+    """Start the kernel's threads and return.
 
     Called in the parked thread, which ``threading`` does not know and must not get to
     know: it would list it for ever.
 
     Args:
         listener: the :class:`rtconsole.listener.Listener`.
+        hold_imports_first: called once ``logging`` is imported.
+        failed: called with the listener and what went wrong, in the kernel's thread.
     """
     with listener.gate:
         _import_threading(listener.main_thread_id)
     import threading
 
-    threading.Thread(target=_run, args=(listener,), name="rtconsole", daemon=True).start()
+    arguments = listener, hold_imports_first, failed
+    threading.Thread(target=_run, args=arguments, name="rtconsole", daemon=True).start()
 
 
 def _import_threading(main_thread_id: int) -> None:
@@ -68,13 +74,17 @@ def _import_threading(main_thread_id: int) -> None:
         locks.add(main._tstate_lock)
 
 
-def _run(listener: Any) -> None:
+def _run(
+    listener: Any,
+    hold_imports_first: Callable[[], None],
+    failed: Callable[[Any, BaseException], None],
+) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
     try:
         with listener.gate:
             import logging  # noqa: F401
 
-            lifecycle.hold_imports_first()
+            hold_imports_first()
         with listener.gate:
             import asyncio
 
@@ -92,4 +102,4 @@ def _run(listener: Any) -> None:
             loop.close()
             running.dismantle()
     except BaseException as error:  # protects the program: it goes on without a console
-        lifecycle.boot_failed(listener, error)
+        failed(listener, error)
