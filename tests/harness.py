@@ -219,12 +219,16 @@ class Program:
             self.process.kill()
         self.process.wait()
 
+    @property
+    def log(self) -> str:
+        """What the debug log says so far."""
+        return self.debug_log.read_text() if self.debug_log.exists() else ""
+
     def describe(self) -> str:
         """What the process printed and what the debug log says, for a failed test's report."""
-        log = self.debug_log.read_text() if self.debug_log.exists() else "(no debug log)"
         return (
             f"pid {self.pid} exit status {self.process.poll()}\n"
-            f"--- stdout ---\n{self.stdout}\n--- stderr ---\n{self.stderr}\n--- log ---\n{log}"
+            f"--- stdout ---\n{self.stdout}\n--- stderr ---\n{self.stderr}\n--- log ---\n{self.log}"
         )
 
 

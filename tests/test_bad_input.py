@@ -117,7 +117,7 @@ def test_values_that_cannot_be_parsed_are_told_to_the_debug_log(
 ) -> None:
     program = launch("import time\ntime.sleep(60)", env={name: value})
     assert_served(program)
-    assert f"{name}={value!r}" in program.debug_log.read_text()
+    assert f"{name}={value!r}" in program.log
 
 
 def test_an_unknown_profile_is_told_to_the_client(launch: Launcher) -> None:
@@ -143,5 +143,5 @@ def test_a_profile_is_loaded_if_it_is_asked_for(launch: Launcher) -> None:
 def test_an_eager_kernel_boots_without_a_client(launch: Launcher) -> None:
     program = launch("import time\ntime.sleep(60)", env={"RTCONSOLE_EAGER": "1"})
     assert program.connection_file
-    wait_for(lambda: "the kernel runs" in program.debug_log.read_text(), "the kernel")
+    wait_for(lambda: "the kernel runs" in program.log, "the kernel")
     assert_served(program)

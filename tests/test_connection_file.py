@@ -155,7 +155,7 @@ def test_an_external_kernels_folder_that_is_not_ours_costs_only_the_second_name(
     program = launch(SLEEP)
     assert_runs_a_cell(program.connection_file)
     assert not list((launch.home / "elsewhere").iterdir())
-    assert "JupyterLab will not list this process" in program.debug_log.read_text()
+    assert "JupyterLab will not list this process" in program.log
 
 
 # -- where it is -----------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_a_program_that_changes_folders_leaves_nothing_in_a_relative_one(
 ) -> None:
     program = launch("import os; os.chdir('/')", env={variable: "relative"}, cwd=launch.home)
     assert program.wait() == 0
-    assert "console at" in program.debug_log.read_text()
+    assert "console at" in program.log
     assert leftovers(program) == []
 
 
@@ -470,7 +470,7 @@ def test_a_runtime_folder_that_is_not_ours_alone_is_left_for_a_temporary_one(
     assert mode_of(path) == 0o600
     assert_runs_a_cell(path)
     assert untouched(runtime)
-    assert "no connection file in Jupyter's folder" in program.debug_log.read_text()
+    assert "no connection file in Jupyter's folder" in program.log
 
 
 @pytest.mark.parametrize("how", ["link", "open to the group"])
@@ -481,7 +481,7 @@ def test_a_usual_runtime_folder_that_is_not_ours_alone_is_not_used_either(
     spoil(runtime, how)
     program = launch("pass", env={"XDG_RUNTIME_DIR": None, "TMPDIR": None})
     assert program.wait() == 0
-    log = program.debug_log.read_text()
+    log = program.log
     assert f"console at /tmp/rtconsole-{os.geteuid()}/kernel-rt-{program.pid}.json" in log
     assert untouched(runtime)
 
@@ -503,7 +503,7 @@ def test_with_a_planted_temporary_folder_there_is_silently_no_console(
         assert end_of(program) == (3, b"fine\n", b"")
         assert untouched(planted)
         assert leftovers(program) == []
-        assert f"pid {program.pid}: no console\nTraceback" in program.debug_log.read_text()
+        assert f"pid {program.pid}: no console\nTraceback" in program.log
 
 
 @pytest.mark.parametrize("how", SPOILT)
@@ -609,7 +609,7 @@ def test_over_tcp_a_client_without_the_keys_is_turned_away(launch: Launcher) -> 
 def test_an_unknown_transport_is_noted_and_the_default_used(launch: Launcher) -> None:
     program = launch(SLEEP, env={"RTCONSOLE_TRANSPORT": "carrier pigeon"})
     assert program.info["transport"] == "ipc"
-    assert "RTCONSOLE_TRANSPORT='carrier pigeon'" in program.debug_log.read_text()
+    assert "RTCONSOLE_TRANSPORT='carrier pigeon'" in program.log
 
 
 @pytest.mark.parametrize(

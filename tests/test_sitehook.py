@@ -48,7 +48,7 @@ def has_console(program: Program) -> bool:
 
 
 def log_of(program: Program) -> str:
-    return program.debug_log.read_text() if program.debug_log.exists() else ""
+    return program.log if program.debug_log.exists() else ""
 
 
 def end_of(program: Program) -> tuple[int, bytes, bytes]:
