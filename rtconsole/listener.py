@@ -168,25 +168,27 @@ class Listener:
         if self.pipe is None and os.name == "posix":
             reader, writer = os.pipe()
             self.pipe = self.own(reader), self.own(writer)
-        self.gone, self.nudge = allocate_lock(), allocate_lock()
-        self.gone.acquire()
-        self.nudge.acquire()
-        self.thread_id = 0
+        self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
+        for lock in (self.gone, self.nudge, started):
+            lock.acquire()
         self.state = PARKED
         if os.name != "posix":
-            start_new_thread(self._wait, ())
+            start_new_thread(self._wait, (started,))
             return
         # Blocked here and inherited: the new thread never runs with a signal unblocked.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             self.signal_mask = mask
-            start_new_thread(self._wait, ())
+            start_new_thread(self._wait, (started,))
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        # An interpreter that ends before a thread has run once may crash (Python 3.11.2).
+        started.acquire()
 
-    def _wait(self) -> None:
+    def _wait(self, started: "Any") -> None:
         """The parked thread: wait without time-out, then boot the kernel."""
         self.thread_id = get_native_id()
+        started.release()
         try:
             if not self._rung():
                 return
@@ -386,7 +388,7 @@ def _at_fork(phase: str) -> None:
 
 
 def _at_exit() -> None:
-    """Remove the files; the interpreter's end takes threads and descriptors with it."""
+    """Remove the files; the interpreter's end takes the rest with it."""
     if current is None:
         return
     try:

@@ -93,12 +93,12 @@ def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":
     """
     words = iter(orig_argv[1:])
     for word in words:
+        if options_end := word == "--":
+            word = next(words, "-")
         if word == "-":
             return "interactive", "", list(words)
-        if not word.startswith("-"):
+        if options_end or not word.startswith("-"):
             return "script", word, list(words)
-        if word == "--":
-            return "script", next(words, ""), list(words)
         if word.startswith("--"):
             if word == "--check-hash-based-pycs":
                 next(words, None)
@@ -192,7 +192,8 @@ def _note(message: str, error: "BaseException | None" = None) -> None:
         debuglog.note(message, error)
     except (Exception, SystemExit) as broken:  # protects the program from a broken rtconsole
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
             fd = os.open(path, flags, 0o600)
             try:
                 line = f"pid {os.getpid()}: {message} {error!r}; rtconsole is broken: {broken!r}\n"

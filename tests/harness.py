@@ -222,7 +222,7 @@ class Program:
     @property
     def log(self) -> str:
         """What the debug log says so far."""
-        return self.debug_log.read_text() if self.debug_log.exists() else ""
+        return self.debug_log.read_text() if self.debug_log.is_file() else ""
 
     def describe(self) -> str:
         """What the process printed and what the debug log says, for a failed test's report."""

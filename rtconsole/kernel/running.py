@@ -5,6 +5,7 @@ first, and imports are made one at a time, between which the program may fork.
 """
 
 import os
+import time
 from _thread import get_ident
 from typing import Any
 
@@ -24,7 +25,11 @@ _IMPORTS = (
     "ipykernel.ipkernel",
     "rtconsole.kernel.app",
 )
-_EXIT_PATIENCE = 0.02
+
+# Seconds at the program's end: at most for the notice to the clients to be handed to
+# libzmq, and for libzmq to write it.
+_EXIT_PATIENCE = 0.03
+_EXIT_WRITE = 0.002
 _STOP_PATIENCE = 2.0
 
 
@@ -193,6 +198,7 @@ class RunningKernel:
         self.kernel.send_shutdown_notice()
         self.kernel.iopub_thread.schedule(sent.set)
         sent.wait(_EXIT_PATIENCE)
+        time.sleep(_EXIT_WRITE)
 
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
