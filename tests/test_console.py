@@ -209,6 +209,13 @@ def test_input_in_a_cell_asks_the_client(launch: Launcher) -> None:
         assert client.value("p") == "secret"
 
 
+def test_no_debugger_is_loaded(counter: Program) -> None:
+    with counter.client() as client:
+        client.run("import sys")
+        assert client.value("[m for m in sys.modules if m.startswith(('debugpy', 'pydevd'))]") == []
+        assert client.value("'ipykernel.debugger' in sys.modules") is False
+
+
 def test_several_clients_at_once(counter: Program) -> None:
     with counter.client() as one, counter.client() as two:
         one.run("shared = 'from one'")
