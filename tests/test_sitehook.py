@@ -384,7 +384,7 @@ def bare_with_user_site(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same, where usercustomize is imported; a venv by itself does without."""
     python = make_venv(tmp_path_factory.mktemp("user-site"), "--system-site-packages")
     installed = "import importlib.util as u, sys; sys.exit(u.find_spec('rtconsole') is not None)"
-    if subprocess.run([python, "-E", "-s", "-c", installed], check=False).returncode:
+    if subprocess.run([python, "-P", "-E", "-s", "-c", installed], check=False).returncode:
         pytest.skip("rtconsole is installed in the base interpreter")
     return python
 
