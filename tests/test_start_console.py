@@ -52,7 +52,7 @@ def test_in_a_function_cells_and_their_functions_see_its_variables(
         module_level = "m"
         def main(argument):
             t, stop = 0, False
-            start_console(locals()) if "locals" in {call!r} else start_console()
+            {call}
             print("ready", flush=True)
             while not stop:
                 t += 1
@@ -138,7 +138,6 @@ def test_stop_closes_the_console_and_it_can_be_started_again(
         import os, threading, time
         from rtconsole import start_console, stop_console
         def state(): return (len(os.listdir("/proc/self/fd")), threading.active_count())
-        steps = iter(["stop", "start", "end"])
         before = state()
         console = start_console()
         print("ready", flush=True)
@@ -149,7 +148,7 @@ def test_stop_closes_the_console_and_it_can_be_started_again(
         end = time.monotonic() + 20
         while state()[0] > before[0] + 6 and time.monotonic() < end:  # libzmq closes in its time
             time.sleep(0.01)
-        print(os.path.exists(path), state() if state()[1] == 1 else state(), before, flush=True)
+        print(os.path.exists(path), state(), before, flush=True)
         again = start_console()
         print("again", flush=True)
         while not os.path.exists("end"): time.sleep(0.01)
