@@ -40,6 +40,10 @@ def open_unusually(self: Listener) -> None:
     chosen = settings.from_environment()
     for text in chosen.notes:
         note(text)
+    if chosen.history:
+        from . import recorder
+
+        recorder.start(chosen.history)
     self.bind(folders.socket_dir() if chosen.transport == "ipc" else "")
     if chosen.transport == "tcp":
         from . import curve
@@ -82,6 +86,10 @@ def stop() -> None:
     closing, listener.current = listener.current, None
     if closing is not None:
         close(closing)
+    if "RTCONSOLE_HISTORY" in os.environ:
+        from . import recorder
+
+        recorder.stop()
 
 
 # -- the end ---------------------------------------------------------------------------

@@ -18,13 +18,28 @@ class Settings:
         transport: ``"ipc"`` or ``"tcp"`` (``RTCONSOLE_TRANSPORT``).
         eager: boot the kernel at start-up, in the background (``RTCONSOLE_EAGER``).
         profile: IPython profile to load, empty for none (``RTCONSOLE_PROFILE``).
+        output: what clients see of the program's output: ``"tee"``, ``"redirect"``,
+            ``"errors"`` or ``"off"`` (``RTCONSOLE_OUTPUT``).
+        parent: what the program's output belongs to: the ``"last"`` cell, or ``"none"``
+            (``RTCONSOLE_PARENT``).
+        window: seconds between two messages of a flood (``RTCONSOLE_FLUSH_MS``).
+        buffer: bytes of output kept for a client that is slow (``RTCONSOLE_BUFFER``).
+        history: characters of output kept from start-up on (``RTCONSOLE_HISTORY``).
         notes: what could not be understood, for the debug log.
     """
 
-    __slots__ = ("eager", "notes", "profile", "transport")
+    __slots__ = (
+        *("transport", "eager", "profile", "output", "parent", "window", "buffer", "history"),
+        "notes",
+    )
     transport: str
     eager: bool
     profile: str
+    output: str
+    parent: str
+    window: float
+    buffer: int
+    history: int
     notes: "tuple[str, ...]"
 
     def __init__(self, **values: object) -> None:
@@ -43,17 +58,19 @@ def read(env: "Mapping[str, str]", has_unix_sockets: bool) -> Settings:
     """
     notes: list[str] = []
     default = "ipc" if has_unix_sockets else "tcp"
-    transport = env.get("RTCONSOLE_TRANSPORT", "").strip().lower() or default
-    if transport not in ("ipc", "tcp"):
-        notes.append(f"RTCONSOLE_TRANSPORT={transport!r} is neither ipc nor tcp; using {default}")
-        transport = default
-    elif transport == "ipc" and not has_unix_sockets:
+    transport = _choice(env, "RTCONSOLE_TRANSPORT", (default, *{"ipc", "tcp"} - {default}), notes)
+    if transport == "ipc" and not has_unix_sockets:
         notes.append("RTCONSOLE_TRANSPORT=ipc: no Unix sockets here; using tcp")
         transport = "tcp"
     return Settings(
         transport=transport,
         eager=_flag(env, "RTCONSOLE_EAGER", notes),
         profile=env.get("RTCONSOLE_PROFILE", "").strip(),
+        output=_choice(env, "RTCONSOLE_OUTPUT", ("tee", "redirect", "errors", "off"), notes),
+        parent=_choice(env, "RTCONSOLE_PARENT", ("none", "last"), notes),
+        window=_number(env, "RTCONSOLE_FLUSH_MS", 5, 0.1, 10_000, notes) / 1000,
+        buffer=int(_number(env, "RTCONSOLE_BUFFER", 16 << 20, 2 << 20, 1 << 40, notes)),
+        history=int(_number(env, "RTCONSOLE_HISTORY", 0, 0, 1 << 30, notes)),
         notes=tuple(notes),
     )
 
@@ -71,3 +88,35 @@ def _flag(env: "Mapping[str, str]", name: str, notes: list[str]) -> bool:
     if value not in ("", "0", "false", "no", "off"):
         notes.append(f"{name}={value!r} is neither on nor off; taken as off")
     return False
+
+
+def _choice(
+    env: "Mapping[str, str]", name: str, choices: "tuple[str, ...]", notes: list[str]
+) -> str:
+    """Return the one of ``choices`` that is named; the first is the default."""
+    value = env.get(name, "").strip().lower()
+    if value and value not in choices:
+        notes.append(f"{name}={value!r} is none of {', '.join(choices)}; using {choices[0]}")
+    return value if value in choices else choices[0]
+
+
+def _number(
+    env: "Mapping[str, str]", name: str, default: float, least: float, most: float, notes: list[str]
+) -> float:
+    """Return a number, which may end in ``k``, ``M`` or ``G`` (1024 each), within bounds."""
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    plain = text.lower().removesuffix("b")
+    power = {"k": 10, "m": 20, "g": 30}.get(plain[-1:], 0)
+    try:
+        value = float(plain[:-1] if power else plain) * (1 << power)
+        if not 0 <= value < float("inf"):
+            raise ValueError
+    except ValueError:
+        notes.append(f"{name}={text!r} is no number (like 500, 64k or 16M); using {default:g}")
+        return default
+    if not least <= value <= most:
+        value = min(max(value, least), most)
+        notes.append(f"{name}={text!r} is out of bounds; using {value:g}")
+    return value

@@ -54,7 +54,11 @@ class Client:
         self.kernel.start_channels()
 
     def ready(self) -> "Client":
+        heartbeat = self.kernel.hb_channel
+        # on a busy machine one that is starved would take the kernel for dead after a second
+        usual, heartbeat.time_to_dead = heartbeat.time_to_dead, PATIENCE
         self.kernel.wait_for_ready(timeout=PATIENCE)
+        heartbeat.time_to_dead = usual
         return self
 
     def close(self) -> None:

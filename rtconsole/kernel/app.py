@@ -10,7 +10,6 @@ from typing import Any
 import comm
 import IPython
 from ipykernel.control import ControlThread
-from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
 from ipykernel.shellchannel import ShellChannelThread
@@ -20,12 +19,20 @@ from tornado.ioloop import IOLoop
 from traitlets import Type
 
 from rtconsole import __version__
+from rtconsole.recorder import Recorder
+from rtconsole.settings import Settings
 
 from . import cell
 from .interrupt import Interrupts
+from .iopub import Message
+from .mirror import Mirror
 from .namespace import Namespace
-from .publisher import Publisher, Text
+from .publisher import Piece, Publisher, Text, dropped, split
 from .shell import Shell
+
+# Seconds of silence after a kernel_info_request: clients that attach read iopub until
+# nothing has come for 0.2 s, without a limit (jupyter_client's wait_for_ready).
+SILENCE = 0.35
 
 
 def new_loop(log: logging.Logger) -> IOLoop:
@@ -62,32 +69,6 @@ class ShellChannel(ShellChannelThread):
         self.io_loop: IOLoop = loop
 
 
-class IOPub(IOPubThread):
-    """The iopub channel's thread.
-
-    Attributes:
-        subscribers: how many subscriptions there are; one for each connected client.
-    """
-
-    subscribers = 0
-
-    def start(self) -> None:
-        """Start without ``atexit``: the original would stop at exit, waiting for up to 30 s."""
-        self.thread.start()
-
-    async def _run_event_pipe_gc(self) -> None:
-        """Do not wake every ten seconds to look for threads that ended."""
-
-    def _handle_subscription(self, frames: list[bytes]) -> None:
-        for frame in frames:
-            if frame[:1] == b"\x01":
-                self.subscribers += 1
-                super()._handle_subscription([frame])
-            elif frame[:1] == b"\0":
-                self.subscribers -= 1
-            # anything else is nobody's subscription; the original stumbles over it
-
-
 class Stream:
     """What ipykernel and IPython take for ``sys.stdout`` in the console's threads."""
 
@@ -99,7 +80,7 @@ class Stream:
         self.name = name
 
     def write(self, text: str) -> int:
-        running = cell.current.get()
+        running = cell.running()
         if running is not None:
             running.write(self.name, text)
         return len(text)
@@ -120,20 +101,42 @@ class Kernel(IPythonKernel):
     # 130 ms, 8 MB, and a warning on the program's stderr.
     debugger_class = Type(object)
 
-    def __init__(self, namespace: Namespace, program: str, **traits: Any) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        program: str,
+        settings: Settings,
+        recorder: Recorder,
+        main_thread_id: int,
+        **traits: Any,
+    ) -> None:
         """
         Args:
             namespace: what a cell's names mean.
             program: what the program is called, for the banner.
+            recorder: keeps what the program wrote.
+            main_thread_id: identifier of the program's main thread.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
         self._program = program
         self._interrupts = Interrupts()
+        self._settings = settings
+        self.recorder = recorder
         self.publisher = Publisher(
             self.iopub_thread.io_loop.asyncio_loop,
-            self._send_text,
-            lambda: self.iopub_thread._handle_event([]),
+            send=self._send_text,
+            send_earlier=lambda: self.iopub_thread._handle_event([]),
+            greet=self._greet,
+            recorder=recorder,
+            main_thread_id=main_thread_id,
+            window=settings.window,
+            limit=settings.buffer,
+        )
+        self.mirror = Mirror(self.publisher, settings.output)
+        self.iopub_thread.on_change = self._audience_changed
+        self.iopub_thread.dropped_notice = lambda lines: self._message(
+            Text("stderr", dropped(lines), {}, Piece("stderr", None, "").metadata(dropped=lines))
         )
         self.shell = Shell(
             namespace,
@@ -155,7 +158,8 @@ class Kernel(IPythonKernel):
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
                 (KernelBase, self),
-            ]
+            ],
+            self.mirror.cell,
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------
@@ -174,13 +178,41 @@ class Kernel(IPythonKernel):
     def display(self, value: object) -> None:
         self.shell.displayhook(value)
 
-    def _send_text(self, item: Text) -> None:
-        """Send a stream message. In the iopub thread, on the socket itself."""
-        message = self.session.msg(
-            "stream", {"name": item.stream, "text": item.text}, parent=item.parent
-        )
+    # -- the program's output ------------------------------------------------------------
+
+    def _message(self, item: Text) -> Message:
+        """Return a stream message. In the iopub thread, as the following."""
+        content = {"name": item.stream, "text": item.text}
+        message = self.session.msg("stream", content, item.parent, metadata=item.metadata)
         frames = self.session.serialize(message, ident=f"stream.{item.stream}".encode())
-        self.iopub_thread._really_send(frames)
+        return Message(frames, lines=item.text.count("\n"))
+
+    def _send_text(self, item: Text) -> None:
+        self.iopub_thread.publish(self._message(item))
+
+    def _audience_changed(self) -> None:
+        """A client came or went: mirror while there is one."""
+        if self._settings.history and any(not s.greeted for s in self.iopub_thread.subscribers):
+            self.publisher.hold("newcomer", SILENCE)
+            self.publisher.wake()
+        self.mirror.listen(bool(self.iopub_thread.subscribers))
+
+    def _greet(self) -> None:
+        """Show those who just came what was kept (RTCONSOLE_HISTORY)."""
+        for newcomer in self.iopub_thread.subscribers:
+            if newcomer.greeted:
+                continue
+            newcomer.greeted = True
+            for stream, text in self.recorder.kept() if self._settings.history else ():
+                for part in split(text):
+                    metadata = Piece(stream, None, "").metadata(kept=True)
+                    message = self._message(Text(stream, part, {}, metadata))
+                    self.iopub_thread.send_to(newcomer, message)
+
+    def say_all(self) -> None:
+        """Send what the program has written until now; nobody holds it back any more."""
+        self.publisher.drain()
+        self.publisher.drain_program()
 
     def start(self) -> None:
         """Not IPythonKernel.start, which sets the debugger going."""
@@ -208,12 +240,17 @@ class Kernel(IPythonKernel):
             try:
                 await super().dispatch_shell(msg, *arguments, **options)
             finally:
+                served = cell.current.get()
                 cell.current.set(None)
+                if served is not None:
+                    served.is_done = True
 
     def set_parent(self, ident: Any, parent: Any, channel: str = "shell") -> None:
         super().set_parent(ident, parent, channel)
         if channel == "shell":
-            cell.current.set(cell.Cell(self, extract_header(parent)))
+            header = extract_header(parent)
+            cell.current.set(cell.Cell(self, header))
+            self.publisher.release(header.get("session"))
 
     def pre_handler_hook(self) -> None:
         """Set no handler for SIGINT: that is the program's."""
@@ -233,7 +270,16 @@ class Kernel(IPythonKernel):
         """Set no handler for SIGINT; an asynchronous cell is interrupted as others are."""
         yield
 
+    async def kernel_info_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Answer, and let iopub be silent for as long as clients wait for it to be."""
+        session = extract_header(parent).get("session")
+        self.publisher.hold(session, 10 * SILENCE)
+        await super().kernel_info_request(stream, ident, parent)
+        self.publisher.hold(session, SILENCE)
+
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        if self._settings.parent == "last" and not parent["content"].get("silent"):
+            self.publisher.last_parent = extract_header(parent)
         with self._interrupts.request():
             await super().execute_request(stream, ident, parent)
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
@@ -34,13 +34,18 @@ class Console(Protocol):
 
 
 class Cell:
-    """One request of one client, while it is served."""
+    """One request of one client.
 
-    __slots__ = ("console", "parent")
+    Attributes:
+        is_done: it has been served; what it left running counts as the program from then on.
+    """
+
+    __slots__ = ("console", "is_done", "parent")
 
     def __init__(self, console: Console, parent: dict[str, Any]) -> None:
         self.console = console
         self.parent = parent
+        self.is_done = False
 
     def write(self, stream: str, text: str) -> None:
         """Send ``text`` to the client as output of this cell; ``stream`` is stdout or stderr.
@@ -56,6 +61,12 @@ class Cell:
 current: ContextVar[Cell | None] = ContextVar("rtconsole_cell", default=None)
 
 
+def running() -> Cell | None:
+    """Return the cell that the caller's code belongs to, if it does to one that runs."""
+    cell = current.get()
+    return None if cell is None or cell.is_done else cell
+
+
 class ContextSingleton:
     """A class attribute that is one object inside a cell and another one elsewhere.
 
@@ -69,18 +80,24 @@ class ContextSingleton:
         self.outside = outside
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
-        return self.outside if current.get() is None else self.inside
+        return self.outside if running() is None else self.inside
 
 
 class Routes:
     """The routers, installed while at least one cell runs."""
 
-    def __init__(self, singletons: list[tuple[type, object]]) -> None:
+    def __init__(
+        self,
+        singletons: list[tuple[type, object]],
+        streams: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         """
         Args:
             singletons: classes with an ``_instance``, each with what it is inside a cell.
+            streams: routes what the cell writes (:meth:`.mirror.Mirror.cell`).
         """
         self._singletons = singletons
+        self._streams = streams
         self._lock = threading.Lock()
         self._running = 0
         self._undo: list[Callable[[], None]] = []
@@ -93,7 +110,8 @@ class Routes:
             if self._running == 1:
                 self._install()
         try:
-            yield
+            with self._streams():
+                yield
         finally:
             with self._lock:
                 self._running -= 1
@@ -106,10 +124,17 @@ class Routes:
         self._replace(time, "sleep", _sleep)
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
-        for stream in ("stdout", "stderr"):
-            self._route_stream(stream)
         for owner, inside in self._singletons:
             self._replace(owner, "_instance", partial(ContextSingleton, inside))
+
+    def abandon(self) -> None:
+        """In a forked child: no cell runs there."""
+        cell = current.get()
+        if cell is not None:
+            cell.is_done = True
+        self._lock = threading.Lock()  # somebody who is not here may have it
+        self._running = 0
+        self._remove()
 
     def _remove(self) -> None:
         while self._undo:
@@ -132,70 +157,10 @@ class Routes:
 
         self._undo.append(undo)
 
-    def _route_stream(self, name: str) -> None:
-        """Lead what the cell writes to ``sys.stdout`` or ``sys.stderr`` to the client.
-
-        The stream object stays what and where it is, since others hold it: its ``write``
-        and ``flush`` are set on the instance, and deleted afterwards. Only an object that
-        takes no attributes (or None) is replaced, by one that passes all else through.
-        """
-        stream = getattr(sys, name)
-        try:
-            vars(stream)
-        except TypeError:
-            self._replace(sys, name, lambda old: StandIn(old, name))
-            return
-
-        def make_write(original: Callable[[str], Any]) -> Callable[[str], Any]:
-            def write(text: str) -> Any:
-                cell = current.get()
-                if cell is None:
-                    return original(text)
-                cell.write(name, text)
-                return len(text)
-
-            return write
-
-        def make_flush(original: Callable[[], Any]) -> Callable[[], Any]:
-            def flush() -> Any:
-                # the program's buffered text is not ours to push out
-                return original() if current.get() is None else None
-
-            return flush
-
-        try:
-            self._replace(stream, "write", make_write)
-            self._replace(stream, "flush", make_flush)
-        except AttributeError:  # it has no write, or refuses attributes
-            self._replace(sys, name, lambda old: StandIn(old, name))
-
-
-class StandIn:
-    """Replaces a stream that takes no attributes; all but a cell's text goes through to it."""
-
-    def __init__(self, stream: Any, name: str) -> None:
-        self._stream = stream
-        self._name = name
-
-    def write(self, text: str) -> Any:
-        cell = current.get()
-        if cell is not None:
-            cell.write(self._name, text)
-            return len(text)
-        # print() with sys.stdout = None writes nothing and is no error
-        return len(text) if self._stream is None else self._stream.write(text)
-
-    def flush(self) -> None:
-        if current.get() is None and self._stream is not None:
-            self._stream.flush()
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._stream, attribute)
-
 
 def _input(original: Callable[..., str]) -> Callable[..., str]:
     def input(prompt: object = "", /) -> str:
-        cell = current.get()
+        cell = running()
         if cell is None:
             return original(prompt)
         return cell.console.ask(str(prompt), password=False)
@@ -205,7 +170,7 @@ def _input(original: Callable[..., str]) -> Callable[..., str]:
 
 def _getpass(original: Callable[..., str]) -> Callable[..., str]:
     def getpass(prompt: str = "Password: ", stream: Any = None, **options: Any) -> str:
-        cell = current.get()
+        cell = running()
         if cell is None:
             return original(prompt, stream, **options)
         return cell.console.ask(prompt, password=True)
@@ -215,7 +180,7 @@ def _getpass(original: Callable[..., str]) -> Callable[..., str]:
 
 def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
     def displayhook(value: object, /) -> Any:
-        cell = current.get()
+        cell = running()
         return original(value) if cell is None else cell.console.display(value)
 
     return displayhook
@@ -223,7 +188,7 @@ def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
 
 def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
     def sleep(seconds: float, /) -> None:
-        if current.get() is None:
+        if running() is None:
             return original(seconds)
         end = time.monotonic() + seconds
         original(min(seconds, _NAP))  # raises what it raises for a negative or odd value

@@ -1,39 +1,96 @@
 """From text to stream messages on iopub: at once after quiet, in windows under a flood.
 
-Writers append to a queue and, if the publisher sleeps, wake it; the thread of the iopub
+Writers append to a list and, if the publisher sleeps, wake it; the thread of the iopub
 channel takes everything that waits and sends it. After a message it waits one window
 before the next, since waking it for each print would make two threads fight for the
 interpreter. When nothing is written nothing wakes.
+
+The program's writers are its own threads, anywhere: in a signal handler, a destructor, a
+callback of the garbage collector. So what they call takes no lock, and never waits.
 """
 
+import _thread
 import asyncio
+import codecs
+import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-# Seconds between two messages of a flood.
-WINDOW = 0.005
+from rtconsole.recorder import Recorder
 
-# No message carries more text than this, in characters.
-LARGEST = 500_000
+# No message is larger than this, in bytes of its JSON text.
+LARGEST = 950_000
+# Of this many characters the JSON text is never larger: at most six bytes each (\u0000).
+_ALWAYS_FITS = LARGEST // 6
+
+# Seconds that the first print after quiet is given to end its line.
+_HALF_A_LINE = 0.0001
+
+# More changes of thread than this in one window are sent as one message.
+_RUNS = 8
+
+_CONTROL = bytes(c for c in range(32) if c not in b"\t\n\r")
 
 
 class Text(NamedTuple):
-    """A piece of output: its stream (``stdout``, ``stderr``), the text, the cell's request."""
+    """A piece of output.
+
+    Attributes:
+        stream: ``stdout`` or ``stderr``.
+        parent: header of the request it belongs to; empty if none.
+        metadata: of the message.
+    """
 
     stream: str
     text: str
     parent: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class Piece(NamedTuple):
+    """Output of the program; ``thread`` is the name of who wrote it, if that is known."""
+
+    stream: str
+    thread: str | None
+    text: str
+
+    def metadata(self, **more: Any) -> dict[str, Any]:
+        return {"rtconsole": {"origin": "program", "thread": self.thread, **more}}
+
+
+class Tail(NamedTuple):
+    """A cell in which the program's output is shown; ``choose`` returns what of a piece."""
+
+    parent: dict[str, Any]
+    choose: Callable[[Piece], str]
 
 
 class Publisher:
-    """Queue and sender. ``put`` and ``flush`` from any thread, the rest in the iopub thread."""
+    """Queue and sender.
+
+    Attributes:
+        program: what the program wrote and nobody took yet, in order: text that the main
+            thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
+        owned: tells whether the caller is the main thread, at half the price of its ident.
+        asleep: whether :meth:`wake` is needed.
+        bare_hooks: set what a hook that does not ask for ``asleep`` appends with.
+        tails: cells that show the program's output.
+        last_parent: header of the newest cell, if the program's output is to belong to it.
+        encodings: of the bytes written to a stream's buffer.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         send: Callable[[Text], None],
         send_earlier: Callable[[], None],
+        greet: Callable[[], None],
+        recorder: Recorder,
+        main_thread_id: int,
+        window: float,
+        limit: int,
     ) -> None:
         """
         Args:
@@ -41,51 +98,251 @@ class Publisher:
             send: sends one message; called in that thread.
             send_earlier: sends the other messages that wait, which came before the text:
                 text must not overtake the ``busy`` of its own cell.
+            greet: called before the program's output is sent: for newcomers.
+            recorder: keeps what was sent.
+            window: seconds between two messages of a flood.
+            limit: characters of the program's output that are held back at most.
         """
         self._loop = loop
-        self._send_earlier = send_earlier
         self._send = send
-        self._queue: deque[Text] = deque()
-        self._awake = False
+        self._send_earlier = send_earlier
+        self._greet = greet
+        self._recorder = recorder
+        self._main_thread_id = main_thread_id
+        self._window = window
+        self._limit = limit
+        self._cells: deque[Text] = deque()
+        self.program: list[Any] = []
+        self.asleep = True
+        self.bare_hooks: list[Callable[[Callable[[str], None]], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        # Nobody ever waits for this lock: it is the main thread's from its first print on,
+        # since whether it owns one is the cheapest that can be asked of a thread.
+        claim: Any = _thread.RLock()
+        self._claim = claim
+        self.owned: Callable[[], bool] = claim._is_owned
+        self.tails: list[Tail] = []
+        self.last_parent: dict[str, Any] = {}
+        self.encodings: dict[str, str] = {}
+        self._decoders: dict[str, Any] = {}
+        self._holds: dict[str, float] = {}
+        self._held: deque[Piece] = deque()
+        self._held_size = 0
+        self._dropped = 0
+
+    # -- from any thread, at any moment --------------------------------------------------
+
+    def note(self, stream: str, what: "str | bytes") -> None:
+        """Queue what the program wrote, with the thread that did."""
+        ident = _thread.get_ident()
+        if ident == self._main_thread_id and not self.owned():
+            self._claim.acquire(blocking=False)
+        thread = threading._active.get(ident)  # type: ignore[attr-defined]
+        self.program.append((stream, thread, what))
+        if self.asleep:
+            self.wake()
+
+    def first(self, text: str) -> None:
+        """Queue what the main thread wrote to stdout, the first after quiet."""
+        self.program.append(text)
+        if self.asleep:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have what waits sent."""
+        self.asleep = False
+        for set_append in self.bare_hooks[:]:
+            set_append(self.program.append)
+        try:
+            self._loop.call_soon_threadsafe(self._woken)
+        except RuntimeError:  # the loop is closed: nobody is there to send it to
+            pass
+
+    def add_bare_hook(self, set_append: Callable[[Callable[[str], None]], None]) -> None:
+        """Enter a hook: it appends with :meth:`first` while the publisher sleeps."""
+        self.bare_hooks.append(set_append)
+        set_append(self.first if self.asleep else self.program.append)
 
     def put(self, stream: str, text: str, parent: dict[str, Any]) -> None:
-        """Queue ``text`` for sending. Takes no lock and never waits."""
-        self._queue.append(Text(stream, text, parent))
-        if not self._awake:
-            self._awake = True
-            self._loop.call_soon_threadsafe(self._tick)
+        """Queue the output of a cell."""
+        self._cells.append(Text(stream, text, parent, {}))
+        if self.asleep:
+            self.wake()
+
+    # -- holding the program's output back ---------------------------------------------
+
+    def hold(self, session: str, seconds: float) -> None:
+        """Keep the program's output for some time: ``session``'s client waits for silence."""
+        self._holds[session] = time.monotonic() + seconds
+
+    def release(self, session: str) -> None:
+        """The client of ``session`` does not wait any more."""
+        if self._holds.pop(session, None) is not None and self.asleep:
+            self.wake()
+
+    def _is_holding(self) -> bool:
+        now = time.monotonic()
+        for session, end in list(self._holds.items()):
+            if end <= now:
+                self._holds.pop(session, None)
+        return bool(self._holds)
+
+    # -- in the iopub thread -------------------------------------------------------------
+
+    def _woken(self) -> None:
+        if self._timer is not None:  # two threads have woken us
+            return
+        if self.program and isinstance(self.program[-1], str) and self.program[-1][-1:] != "\n":
+            # print writes its pieces one by one: let it end the line (a select of the loop
+            # would wait a millisecond at least)
+            time.sleep(_HALF_A_LINE)
+        self._tick()
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._cells or self.program or self._held:
+            self._send_earlier()
+            self.drain()
+            self.drain_program(not self._is_holding())
+        elif self.asleep:
+            return
+        else:
+            if not self._is_holding():
+                self._greet()
+            # and one more look: a writer may be in the middle of an append
+            self.asleep = True
+            for set_append in self.bare_hooks[:]:
+                set_append(self.first)
+        self._timer = self._loop.call_later(self._window, self._tick)
 
     def drain(self) -> None:
-        """Send all that waits, pieces of one stream and cell joined. In the iopub thread."""
-        queue, joined = self._queue, None
+        """Send all output of cells that waits, pieces of one stream and cell joined."""
+        queue, joined = self._cells, None
         parts: list[str] = []
-        size = 0
         for _ in range(len(queue)):
             item = queue.popleft()
-            if joined is not None:
-                same = joined.stream == item.stream and joined.parent is item.parent
-                if not same or size + len(item.text) > LARGEST:
-                    self._send_parts(joined, parts)
-                    parts, size = [], 0
+            if joined is not None and (
+                joined.stream != item.stream or joined.parent is not item.parent
+            ):
+                self._send_parts(joined, parts)
+                parts = []
             joined = item
             parts.append(item.text)
-            size += len(item.text)
         if joined is not None:
             self._send_parts(joined, parts)
 
-    def _send_parts(self, like: Text, parts: list[str]) -> None:
-        # lone surrogates, legal in a str, have no UTF-8: shown as escapes
-        text = "".join(parts).encode("utf-8", "backslashreplace").decode()
-        for at in range(0, len(text), LARGEST):
-            self._send(like._replace(text=text[at : at + LARGEST]))
-
-    def _tick(self) -> None:
-        if self._queue:
-            self._send_earlier()
-            self.drain()
-            self._loop.call_later(WINDOW, self._tick)
+    def drain_program(self, send: bool = True) -> None:
+        """Take the program's output, and send it or keep it."""
+        for piece in self._take():
+            self._held.append(piece)
+            self._held_size += len(piece.text)
+        if not send:
+            self._drop_oldest()
             return
-        self._awake = False
-        if self._queue and not self._awake:  # put between the look and the line above
-            self._awake = True
-            self._loop.call_soon(self._tick)
+        self._greet()
+        if self._dropped:
+            metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
+            self._send(Text("stderr", dropped(self._dropped), self.last_parent, metadata))
+            self._dropped = 0
+        while self._held:
+            piece = self._held.popleft()
+            self._held_size -= len(piece.text)
+            self._publish(piece)
+
+    def _drop_oldest(self) -> None:
+        """Keep what is held back within its limit."""
+        while self._held_size > self._limit and self._held:
+            oldest = self._held.popleft()
+            self._held_size -= len(oldest.text)
+            self._dropped += oldest.text.count("\n")
+
+    def _publish(self, piece: Piece) -> None:
+        self._recorder.add(piece.stream, piece.text)
+        metadata = piece.metadata()
+        shown = False
+        for tail in self.tails[:]:
+            text = tail.choose(piece)
+            shown = shown or tail.parent is self.last_parent
+            if text:
+                self._send_parts(Text(piece.stream, "", tail.parent, metadata), [text])
+        if not shown:
+            self._send_parts(Text(piece.stream, "", self.last_parent, metadata), [piece.text])
+
+    def _take(self) -> list[Piece]:
+        """Return what the program wrote since the last time, runs of one thread joined."""
+        items = self.program[:]
+        if not items:
+            return []
+        del self.program[: len(items)]
+        main = threading.main_thread().name
+        try:
+            return [Piece("stdout", main, "".join(items))]
+        except TypeError:  # not only the main thread, or not only stdout
+            pass
+        runs: list[tuple[str, str | None, list[str]]] = []
+        for item in items:
+            if item == "\n" and runs and runs[-1][0] == "stdout":
+                runs[-1][2].append(item)  # whose the line is, the end is
+                continue
+            stream, thread, text = ("stdout", main, item) if isinstance(item, str) else item
+            name = thread if isinstance(thread, str) else getattr(thread, "name", None)
+            if isinstance(text, bytes):
+                text = self._decoder(stream).decode(text)
+            if not runs or runs[-1][:2] != (stream, name):
+                runs.append((stream, name, []))
+            runs[-1][2].append(text)
+        if len(runs) > _RUNS:
+            return _by_stream(runs)
+        return [Piece(stream, name, "".join(texts)) for stream, name, texts in runs]
+
+    def _decoder(self, stream: str) -> Any:
+        encoding = self.encodings.get(stream, "utf-8")
+        key = f"{stream} {encoding}"
+        if key not in self._decoders:
+            try:
+                make = codecs.getincrementaldecoder(encoding)
+            except LookupError:
+                make = codecs.getincrementaldecoder("utf-8")
+            self._decoders[key] = make("backslashreplace")
+        return self._decoders[key]
+
+    def _send_parts(self, like: Text, parts: list[str]) -> None:
+        for text in split("".join(parts)):
+            self._send(like._replace(text=text))
+
+
+def _by_stream(runs: list[tuple[str, str | None, list[str]]]) -> list[Piece]:
+    """Join runs of several threads: a flood is one message a window for each stream."""
+    pieces = []
+    for stream in dict.fromkeys(run[0] for run in runs):
+        own = [run for run in runs if run[0] == stream]
+        names = dict.fromkeys(run[1] for run in own if run[1])
+        text = "".join(part for run in own for part in run[2])
+        pieces.append(Piece(stream, ", ".join(list(names)[:8]) or None, text))
+    return pieces
+
+
+def split(text: str) -> Iterator[str]:
+    """Yield ``text`` in pieces of which each fits into a message, as UTF-8 can have it.
+
+    Lone surrogates, legal in a str, have no UTF-8: they become escapes.
+    """
+    if not text:
+        return
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) > _ALWAYS_FITS:
+        encoded = text.encode()
+        # escaped: control characters six bytes; line ends, quotes, backslashes two
+        control = len(encoded) - len(encoded.translate(None, _CONTROL))
+        two = sum(encoded.count(c) for c in (b"\n", b"\r", b"\t", b'"', b"\\"))
+        if len(encoded) + two + 5 * control > LARGEST:
+            for at in range(0, len(text), _ALWAYS_FITS):
+                yield text[at : at + _ALWAYS_FITS]
+            return
+    yield text
+
+
+def dropped(lines: int) -> str:
+    """Return the line that says how much is missing."""
+    return f"[rtconsole: {lines:,} lines dropped]\n"

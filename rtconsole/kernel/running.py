@@ -9,7 +9,7 @@ import time
 from _thread import get_ident
 from typing import Any
 
-from rtconsole import debuglog, settings
+from rtconsole import debuglog, recorder, settings
 
 # In the order in which they build on each other, so that no single import takes long: a
 # fork waits for the one that is under way.
@@ -23,6 +23,7 @@ _IMPORTS = (
     "IPython.core.completerlib",
     "ipykernel.zmqshell",
     "ipykernel.ipkernel",
+    "rtconsole.kernel.iopub",
     "rtconsole.kernel.app",
 )
 
@@ -31,6 +32,10 @@ _IMPORTS = (
 _EXIT_PATIENCE = 0.03
 _EXIT_WRITE = 0.002
 _STOP_PATIENCE = 2.0
+
+# Characters of the program's output that are kept for %tail, if RTCONSOLE_HISTORY says
+# nothing: of what was mirrored only.
+_KEPT = 64 << 10
 
 
 class RunningKernel:
@@ -62,6 +67,10 @@ class RunningKernel:
         socket = context.socket(kind)
         if context is self._context:
             self._sockets.append(socket)
+        if kind == zmq.XPUB:
+            from .iopub import prepare
+
+            prepare(socket)
         socket.linger = 1000
         if "curve_secretkey" in self._info:
             socket.curve_secretkey = self._info["curve_secretkey"].encode()
@@ -119,7 +128,7 @@ class RunningKernel:
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, hostsys, profile
+        from . import app, hostsys, iopub, profile
         from .namespace import Namespace, Scope
 
         log = _log()
@@ -134,18 +143,24 @@ class RunningKernel:
         control_socket.router_handover = 1  # as ipykernel: a client that reconnects is let in
         shell_socket.router_handover = 1
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
-        iopub = app.IOPub(self._socket(context, zmq.XPUB, "iopub"), pipe=False, session=session)
-        for own in (loop, iopub.io_loop.asyncio_loop):
+        wanted = settings.from_environment()
+        publisher = iopub.IOPub(
+            self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
+        )
+        for own in (loop, publisher.io_loop.asyncio_loop):
             app.keep_errors(own, log)
         control = app.Control(app.new_loop(log), daemon=True)
         shell_channel = app.ShellChannel(context, app.new_loop(log), daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
-        chosen = profile.load(settings.from_environment().profile)
+        chosen = profile.load(wanted.profile)
         namespace = Namespace(self._listener.scope or Scope())
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
+            wanted,
+            recorder.current or recorder.Recorder(_KEPT),
+            self._listener.main_thread_id,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -154,14 +169,14 @@ class RunningKernel:
             shell_stream=shell_stream,
             control_thread=control,
             shell_channel_thread=shell_channel,
-            iopub_thread=iopub,
-            iopub_socket=iopub.background_socket,
+            iopub_thread=publisher,
+            iopub_socket=publisher.background_socket,
             stdin_socket=stdin_socket,
         )
         kernel.record_ports({k: v for k, v in info.items() if k.endswith("_port")})
         self.kernel = kernel
         self.namespace = namespace
-        for thread in (iopub, control, shell_channel):
+        for thread in (publisher, control, shell_channel):
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
         hostsys.install(
@@ -183,6 +198,9 @@ class RunningKernel:
     def abandon(self) -> None:
         """In a forked child: none of the threads is here; let no destructor touch anything."""
         _abandoned.append(self)
+        if self.kernel is not None:
+            self.kernel.mirror.abandon()
+            self.kernel.routes.abandon()
 
     def say_goodbye(self) -> None:
         """Tell the clients that the kernel goes away. All there is to do at the end.
@@ -192,13 +210,15 @@ class RunningKernel:
         """
         import threading
 
-        if os.getpid() != self._pid or self.kernel.iopub_thread.subscribers <= 0:
+        if os.getpid() != self._pid or not self.kernel.iopub_thread.subscribers:
             return
         sent = threading.Event()
+        self.kernel.iopub_thread.schedule(self.kernel.say_all)
         self.kernel.send_shutdown_notice()
         self.kernel.iopub_thread.schedule(sent.set)
         sent.wait(_EXIT_PATIENCE)
         time.sleep(_EXIT_WRITE)
+        self.kernel.mirror.end()
 
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
@@ -217,6 +237,7 @@ class RunningKernel:
             from . import hostsys
 
             hostsys.remove()
+            kernel.mirror.listen(False)
             for thread in (kernel.control_thread, kernel.shell_channel_thread):
                 thread.stop()
                 thread.join(_STOP_PATIENCE)

@@ -25,7 +25,7 @@ from traitlets import Bool, Type
 
 from .history import SessionHistory
 from .interrupt import Interrupts
-from .magics import ConsoleMagics
+from .magics import ConsoleMagics, OutputMagics
 from .namespace import Namespace
 from .nested import NestedNames
 
@@ -71,7 +71,7 @@ class Shell(ZMQInteractiveShell):
         if "IPKernelApp" not in self.config:
             self.config.IPKernelApp.rtconsole = "a console in somebody else's process"
         self.ast_transformers.append(NestedNames(namespace))
-        self.register_magics(ConsoleMagics)
+        self.register_magics(ConsoleMagics, OutputMagics)
 
     # -- names ---------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
-"""Magics of the console: IPython's own that would hurt a program, made careful."""
+"""Magics of the console: the program's output, and IPython's own made careful."""
 
+from .output import OutputMagics
 from .session import ConsoleMagics
 
-__all__ = ["ConsoleMagics"]
+__all__ = ["ConsoleMagics", "OutputMagics"]

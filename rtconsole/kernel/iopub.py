@@ -1,0 +1,259 @@
+"""The iopub channel: each message to each client, and none of them waits for another.
+
+A plain XPUB socket drops messages for whoever reads too slowly, without a word, or stops
+for all. Here the socket only carries: each client is sent its messages under a tag of its
+own (ZMQ_XPUB_MANUAL, https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html), so
+that a full queue is one client's (ZMQ_XPUB_NODROP), and what that client cannot take yet
+is kept for it here, up to a limit, from which on the oldest output is dropped.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import zmq
+from ipykernel.iostream import IOPubThread
+
+# Messages in libzmq's queue to one client; what is more waits here, where it is counted
+# in bytes.
+QUEUE_LENGTH = 32
+
+# Seconds until a client whose queue is full is tried again, at first and at most.
+_RETRY, _LONGEST_RETRY = 0.005, 0.25
+
+
+class Message(NamedTuple):
+    """A serialized message.
+
+    Attributes:
+        frames: as for ``send_multipart``.
+        lines: of output in it, which may be dropped; ``None`` if it must not be.
+    """
+
+    frames: list[Any]
+    lines: int | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(len(frame) for frame in self.frames)
+
+
+class Subscriber:
+    """One client's subscription to everything, and what waits for that client.
+
+    Attributes:
+        greeted: whether it was sent what was kept from before it came.
+    """
+
+    def __init__(self, tag: bytes, fd: int) -> None:
+        self.tag = tag
+        self.fd = fd
+        self._identity = _identity(fd)
+        self.greeted = False
+        self.waiting: deque[Message] = deque()
+        self.size = 0  # of what waits, in bytes
+        self.dropped = 0  # lines, since the client was last told
+
+    def is_there(self) -> bool:
+        """Tell whether the connection is; its descriptor may be somebody else's by now."""
+        return self._identity is not None and _identity(self.fd) == self._identity
+
+    def keep(self, message: Message, limit: int) -> None:
+        """Let ``message`` wait, and drop the oldest output over ``limit`` bytes.
+
+        Messages that are no output (a reply's status, a result) are dropped only if these
+        alone are more than the limit.
+        """
+        self.waiting.append(message)
+        self.size += message.size
+        if self.size <= limit:
+            return
+        rest = []
+        while self.size > limit and self.waiting:
+            old = self.waiting.popleft()
+            if old.lines is None:
+                rest.append(old)
+            else:
+                self.size -= old.size
+                self.dropped += old.lines
+        while self.size > limit and rest:
+            self.size -= rest.pop(0).size
+        self.waiting.extendleft(reversed(rest))
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class IOPub(IOPubThread):
+    """The iopub channel's thread. What is not said to be callable elsewhere runs in it.
+
+    Attributes:
+        subscribers: the clients that are connected.
+        on_change: called when a client came or went.
+        dropped_notice: makes the message that says how many lines were dropped.
+    """
+
+    on_change: Callable[[], None]
+    dropped_notice: Callable[[int], Message]
+
+    def __init__(self, socket: Any, limit: int, **options: Any) -> None:
+        """
+        Args:
+            socket: a bound XPUB socket, made with :func:`prepare`.
+            limit: bytes that may wait for one client.
+        """
+        self.subscribers: list[Subscriber] = []
+        self._limit = limit
+        self._plain: list[bytes] = []
+        self._serial = 0
+        self._retry = _RETRY
+        self._retrying = False
+        self.on_change = lambda: None
+        super().__init__(socket, **options)
+
+    def start(self) -> None:
+        """Start without ``atexit``: the original would stop at exit, waiting for up to 30 s."""
+        self.thread.start()
+
+    async def _run_event_pipe_gc(self) -> None:
+        """Do not wake every ten seconds to look for threads that ended."""
+
+    # -- who is there ------------------------------------------------------------------
+
+    def _setup_xpub_listener(self) -> None:
+        """Read subscriptions from the socket itself.
+
+        The original's ZMQStream is not told of one that comes in while a message is sent
+        (https://zguide.zeromq.org, edge-triggered ZMQ_FD), and hands on no connection.
+        """
+        self.io_loop.asyncio_loop.add_reader(self.socket.FD, self._hear)
+
+    def _hear(self) -> None:
+        """Enter clients that subscribe, and see which have gone."""
+        while not self.closed and self.socket.EVENTS & zmq.POLLIN:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            data = frame.bytes
+            event, topic = data[:1], data[1:]
+            try:
+                fd = int(frame.get("__fd"))  # the connection's (zmq_msg_gets)
+            except (zmq.ZMQError, ValueError):
+                fd = -1  # it is closed
+            if event == b"\x01":
+                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
+            elif event == b"\0" and not topic:
+                self._leave(fd)
+            elif event == b"\0" and topic in self._plain:
+                self._plain.remove(topic)
+            # anything else is nobody's subscription
+
+    def _enter_plainly(self, fd: int, topic: bytes) -> None:
+        """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
+        if all(known.fd != fd for known in self.subscribers):
+            self._plain.append(topic)
+            self.socket.setsockopt(zmq.SUBSCRIBE, topic)
+            self._broadcast([topic, *self._welcome(topic).frames])
+
+    def _enter(self, fd: int) -> None:
+        self._serial += 1
+        new = Subscriber(b"\0%d:" % self._serial, fd)
+        self.socket.setsockopt(zmq.SUBSCRIBE, new.tag)  # for the connection just heard of
+        self._give(new, self._welcome(b""))
+        self.subscribers.append(new)
+        self.on_change()
+
+    def _leave(self, fd: int, patience: int = 20) -> None:
+        """Drop who is gone: the one who said so, or whose connection is closed."""
+        if fd >= 0:
+            for known in self.subscribers:
+                if known.fd == fd:
+                    self.socket.setsockopt(zmq.UNSUBSCRIBE, known.tag)
+            staying = [known for known in self.subscribers if known.fd != fd]
+        else:
+            staying = [known for known in self.subscribers if known.is_there()]
+        if len(staying) < len(self.subscribers):
+            self.subscribers = staying
+            self.on_change()
+        elif patience and self.subscribers:  # libzmq is about to close it
+            self.io_loop.call_later(0.05, self._leave, -1, patience - 1)
+
+    def _welcome(self, topic: bytes) -> Message:
+        content = {"subscription": topic.decode("utf-8", "replace")}
+        return Message(self.session.serialize(self.session.msg("iopub_welcome", content)))
+
+    # -- sending -----------------------------------------------------------------------
+
+    def _really_send(self, msg: list[Any], *arguments: Any, **options: Any) -> None:
+        """Send a message to all; the original's options (copy, track) do not matter here."""
+        self.publish(Message(msg))
+
+    def publish(self, message: Message) -> None:
+        """Send a message to every client, or keep it for those that are slow."""
+        if self.closed:
+            return
+        for subscriber in self.subscribers:
+            self._give(subscriber, message)
+        if self._plain:
+            self._broadcast(message.frames)
+        self._hear()  # sending takes the notice of what came in meanwhile
+
+    def send_to(self, subscriber: Subscriber, message: Message) -> None:
+        """Send a message to one client."""
+        if not self.closed:
+            self._give(subscriber, message)
+
+    def _broadcast(self, frames: list[Any]) -> None:
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            pass
+
+    def _give(self, subscriber: Subscriber, message: Message) -> None:
+        if subscriber.waiting or not self._sent(subscriber, message):
+            subscriber.keep(message, self._limit)
+            if not self._retrying:
+                self._retrying = True
+                self._retry = _RETRY
+                self.io_loop.call_later(self._retry, self._try_again)
+
+    def _sent(self, subscriber: Subscriber, message: Message) -> bool:
+        """Send, unless the client's queue is full."""
+        try:  # the tag is one more identity, which clients skip
+            self.socket.send_multipart([subscriber.tag, *message.frames], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _try_again(self) -> None:
+        """Send what waits, as far as it can be sent; those who take nothing, less often."""
+        self._retrying = False
+        if self.closed:
+            return
+        progress = slow = False
+        for subscriber in self.subscribers:
+            while subscriber.waiting:
+                if subscriber.dropped:
+                    if not self._sent(subscriber, self.dropped_notice(subscriber.dropped)):
+                        break
+                    subscriber.dropped = 0
+                if not self._sent(subscriber, subscriber.waiting[0]):
+                    break
+                subscriber.size -= subscriber.waiting.popleft().size
+                progress = True
+            slow = slow or bool(subscriber.waiting)
+        if slow:
+            self._retrying = True
+            self._retry = _RETRY if progress else min(2 * self._retry, _LONGEST_RETRY)
+            self.io_loop.call_later(self._retry, self._try_again)
+
+
+def prepare(socket: Any) -> None:
+    """Set the options of a socket that is to be an :class:`IOPub`'s, before it is bound."""
+    socket.setsockopt(zmq.XPUB_MANUAL, 1)
+    socket.setsockopt(zmq.XPUB_NODROP, 1)
+    socket.sndhwm = QUEUE_LENGTH
