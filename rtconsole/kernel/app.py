@@ -194,6 +194,7 @@ class Kernel(IPythonKernel):
         """A client came or went: mirror while there is one."""
         if self._settings.history and any(not s.greeted for s in self.iopub_thread.subscribers):
             self.publisher.hold("newcomer", SILENCE)
+            self.publisher.has_newcomers = True
             self.publisher.wake()
         self.mirror.listen(bool(self.iopub_thread.subscribers))
 

@@ -75,6 +75,7 @@ class Publisher:
             thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
         owned: tells whether the caller is the main thread, at half the price of its ident.
         asleep: whether :meth:`wake` is needed.
+        has_newcomers: somebody is to be greeted even if nothing is written.
         bare_hooks: set what a hook that does not ask for ``asleep`` appends with.
         tails: cells that show the program's output.
         last_parent: header of the newest cell, if the program's output is to belong to it.
@@ -116,6 +117,7 @@ class Publisher:
         self.asleep = True
         self.bare_hooks: list[Callable[[Callable[[str], None]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
         # since whether it owns one is the cheapest that can be asked of a thread.
         claim: Any = _thread.RLock()
@@ -200,15 +202,13 @@ class Publisher:
 
     def _tick(self) -> None:
         self._timer = None
-        if self._cells or self.program or self._held:
+        if self._cells or self.program or self._held or self.has_newcomers:
             self._send_earlier()
             self.drain()
             self.drain_program(not self._is_holding())
         elif self.asleep:
             return
         else:
-            if not self._is_holding():
-                self._greet()
             # and one more look: a writer may be in the middle of an append
             self.asleep = True
             for set_append in self.bare_hooks[:]:
@@ -239,6 +239,7 @@ class Publisher:
         if not send:
             self._drop_oldest()
             return
+        self.has_newcomers = False
         self._greet()
         if self._dropped:
             metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
