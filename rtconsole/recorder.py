@@ -81,7 +81,11 @@ class Recorder:
         original, append, is_stdout = stream.write, self._pieces.append, name == "stdout"
 
         def write(text: str, /) -> "Any":
-            result = original(text)
+            try:
+                result = original(text)
+            except BaseException as error:
+                hide_frame(error)
+                raise
             append(text if is_stdout else (name, text))
             self._room -= len(text)
             if self._room < 0:
@@ -101,6 +105,16 @@ class Recorder:
         """Leave the streams as they were."""
         while self._undo:
             self._undo.pop()()
+
+
+def hide_frame(error: BaseException) -> None:
+    """Take the frame that just caught ``error`` out of its traceback.
+
+    Followed by a bare ``raise``, which adds no entry, a hook leaves no trace in the
+    traceback that the program may print.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
 
 
 # The one that records from start-up on.

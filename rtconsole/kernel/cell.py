@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
+from rtconsole.recorder import hide_frame
+
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
 _NAP = 0.05
@@ -161,9 +163,11 @@ class Routes:
 def _input(original: Callable[..., str]) -> Callable[..., str]:
     def input(prompt: object = "", /) -> str:
         cell = running()
-        if cell is None:
-            return original(prompt)
-        return cell.console.ask(str(prompt), password=False)
+        try:
+            return original(prompt) if cell is None else cell.console.ask(str(prompt), False)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return input
 
@@ -171,9 +175,13 @@ def _input(original: Callable[..., str]) -> Callable[..., str]:
 def _getpass(original: Callable[..., str]) -> Callable[..., str]:
     def getpass(prompt: str = "Password: ", stream: Any = None, **options: Any) -> str:
         cell = running()
-        if cell is None:
+        try:
+            if cell is not None:
+                return cell.console.ask(prompt, True)
             return original(prompt, stream, **options)
-        return cell.console.ask(prompt, password=True)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return getpass
 
@@ -181,19 +189,27 @@ def _getpass(original: Callable[..., str]) -> Callable[..., str]:
 def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
     def displayhook(value: object, /) -> Any:
         cell = running()
-        return original(value) if cell is None else cell.console.display(value)
+        try:
+            return original(value) if cell is None else cell.console.display(value)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return displayhook
 
 
 def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
     def sleep(seconds: float, /) -> None:
-        if running() is None:
-            return original(seconds)
-        end = time.monotonic() + seconds
-        original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
-        while (left := end - time.monotonic()) > 0:
-            original(min(left, _NAP))
-        return None
+        try:
+            if running() is None:
+                return original(seconds)
+            end = time.monotonic() + seconds
+            original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
+            while (left := end - time.monotonic()) > 0:
+                original(min(left, _NAP))
+            return None
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return sleep

@@ -4,7 +4,8 @@ A stream stays the object it is, since others hold it: ``write`` and ``flush`` a
 the instance, and deleted afterwards. Only an object that takes no attributes is replaced,
 by one that passes all else through.
 
-The program's own write comes first; its result and its exceptions are the program's.
+The program's own write comes first; its result and its exceptions are the program's, and
+so is the traceback: every hook takes itself out of it.
 """
 
 import io
@@ -12,6 +13,8 @@ import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from rtconsole.recorder import hide_frame
 
 from . import cell
 from .publisher import Publisher
@@ -91,10 +94,21 @@ class Tap:
                 found = vars(base)[name]
                 break
         else:
-            return lambda *a, **k: kind.__getattr__(reference(), name)(*a, **k)
-        if not hasattr(found, "__get__"):
+            found = None
+        if found is not None and not hasattr(found, "__get__"):
             return method
-        return lambda *a, **k: found.__get__(reference(), kind)(*a, **k)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                alive = reference()
+                bound = found.__get__(alive, kind) if found else kind.__getattr__(alive, name)
+                return bound(*arguments, **options)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+
+        _OURS.add(id(call.__code__))
+        return call
 
     def _set(self, owner: Any, name: str, hook: Function) -> None:
         # into its dict, since a class may have a __setattr__ of its own
@@ -131,7 +145,11 @@ def _bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Funct
     newline, owned, append, on = "\n", publisher.owned, publisher.first, True
 
     def write(text: str, /) -> Any:
-        result = original(text)
+        try:
+            result = original(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
         if text is newline or owned():
             append(text)
         elif on:
@@ -170,12 +188,14 @@ def _tee(
 
     def write(*arguments: Any, **options: Any) -> Any:
         text = arguments[0] if arguments else None
-        if redirect is None or not on or not isinstance(text, str):
-            result = original(*arguments, **options)
-        elif getattr(redirect(), "closed", False):
-            return original(*arguments, **options)
+        if redirect and on and isinstance(text, str) and not getattr(redirect(), "closed", False):
+            result: Any = len(text)
         else:
-            result = len(text)
+            try:
+                result = original(*arguments, **options)
+            except BaseException as error:
+                hide_frame(error)
+                raise
         if on and isinstance(text, (str, bytes)) and text:
             publisher.note(name, text if isinstance(text, bytes) else str(text))
         return result
@@ -192,7 +212,11 @@ def _plain_flush(original: Function) -> Function:
     """Return a ``flush`` that does what the original does, but is known to be ours."""
 
     def flush() -> Any:
-        return original()
+        try:
+            return original()
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     _OURS.add(id(flush.__code__))
     return flush
@@ -224,19 +248,23 @@ def _buffer_write(
     """
 
     def write(data: Any, /) -> Any:
-        if id(sys._getframe(1).f_code) in _OURS:
-            return original(data)
-        running = cell.running()
+        from_text = id(sys._getframe(1).f_code) in _OURS
+        running = None if from_text else cell.running()
         if running is not None:
             data = bytes(data)
             running.write(name, data.decode(encoding, "backslashreplace"))
             return len(data)
-        if publisher is None:
-            return original(data)
-        if redirect:
+        if redirect and not from_text:
             data = bytes(data)
-        result = len(data) if redirect else original(data)
-        if result:  # a raw file may have written a part, or (None) nothing
+            result: Any = len(data)
+        else:
+            try:
+                result = original(data)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+        # a raw file may have written a part, or (None) nothing
+        if result and publisher is not None and not from_text:
             publisher.note(name, bytes(data)[:result])
         return result
 
@@ -249,7 +277,11 @@ def _cell_write(below: Function, name: str) -> Function:
     def write(*arguments: Any, **options: Any) -> Any:
         running = cell.running()
         if running is None:
-            return below(*arguments, **options)
+            try:
+                return below(*arguments, **options)
+            except BaseException as error:
+                hide_frame(error)
+                raise
         text: Any = arguments[0] if arguments else None
         running.write(name, text)
         return len(text)
@@ -260,8 +292,13 @@ def _cell_write(below: Function, name: str) -> Function:
 
 def _cell_flush(below: Function) -> Function:
     def flush() -> Any:
-        # the program's buffered text is not the cell's to push out
-        return below() if cell.running() is None else None
+        if cell.running() is not None:
+            return None  # the program's buffered text is not the cell's to push out
+        try:
+            return below()
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     _OURS.add(id(flush.__code__))
     return flush
