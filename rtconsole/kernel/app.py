@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import comm
 import IPython
+import zmq
 from ipykernel.control import ControlThread
 from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
@@ -26,6 +27,8 @@ from .interrupt import Interrupts
 from .namespace import Namespace
 from .publisher import Publisher, Text
 from .shell import Shell
+from .stacks import all_stacks
+from .status import Status
 
 
 def new_loop(log: logging.Logger) -> IOLoop:
@@ -71,6 +74,16 @@ class IOPub(IOPubThread):
 
     subscribers = 0
 
+    def __init__(self, socket: Any, changed: Callable[[int], None], **options: Any) -> None:
+        """
+        Args:
+            changed: called with 1 for a new subscription and -1 for one that went.
+        """
+        # Without it only the first of several clients is told of, and the last that leaves.
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self._changed = changed
+        super().__init__(socket, **options)
+
     def start(self) -> None:
         """Start without ``atexit``: the original would stop at exit, waiting for up to 30 s."""
         self.thread.start()
@@ -82,9 +95,11 @@ class IOPub(IOPubThread):
         for frame in frames:
             if frame[:1] == b"\x01":
                 self.subscribers += 1
+                self._changed(1)
                 super()._handle_subscription([frame])
             elif frame[:1] == b"\0":
                 self.subscribers -= 1
+                self._changed(-1)
             # anything else is nobody's subscription; the original stumbles over it
 
 
@@ -120,15 +135,26 @@ class Kernel(IPythonKernel):
     # 130 ms, 8 MB, and a warning on the program's stderr.
     debugger_class = Type(object)
 
-    def __init__(self, namespace: Namespace, program: str, **traits: Any) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        program: str,
+        status: Status,
+        own_threads: Collection[int],
+        **traits: Any,
+    ) -> None:
         """
         Args:
             namespace: what a cell's names mean.
             program: what the program is called, for the banner.
+            status: what those who list the processes see.
+            own_threads: identifiers of the console's threads; may grow later.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
         self._program = program
+        self._status = status
+        self._own_threads = own_threads
         self._interrupts = Interrupts()
         self.publisher = Publisher(
             self.iopub_thread.io_loop.asyncio_loop,
@@ -151,6 +177,7 @@ class Kernel(IPythonKernel):
         self.comm_manager = comm.get_comm_manager()
         for name in ("comm_open", "comm_msg", "comm_close"):
             self.shell_handlers[name] = getattr(self.comm_manager, name)
+        self.control_handlers["stack_request"] = self.stack_request
         self.routes = cell.Routes(
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
@@ -234,13 +261,22 @@ class Kernel(IPythonKernel):
         yield
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        with self._interrupts.request():
+        with self._status.cell(), self._interrupts.request():
             await super().execute_request(stream, ident, parent)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the running cell. The original sends SIGINT to the process or its group."""
         await self._interrupts.interrupt()
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+
+    async def stack_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Tell the stacks of all threads, as :func:`.stacks.all_stacks` does.
+
+        A message of our own, on the control channel, whose thread answers while a cell hangs.
+        """
+        threads = all_stacks(self._own_threads, self._interrupts.threads())
+        content = {"status": "ok", "threads": threads}
+        self.session.send(stream, "stack_reply", content, parent, ident=ident)
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer, and stay. The original ends the program's children and stops the loops.

@@ -48,6 +48,11 @@ class Interrupts:
             with self._lock:
                 self._requests.pop(thread, None)
 
+    def threads(self) -> list[int]:
+        """Return the identifiers of the threads that serve an execute_request."""
+        with self._lock:
+            return list(self._requests)
+
     @contextmanager
     def interruptible(self, task: "asyncio.Task[Any] | None" = None) -> Iterator[None]:
         """Let the with block, which runs a cell's code, be interrupted.

@@ -121,6 +121,7 @@ class RunningKernel:
 
         from . import app, hostsys, profile
         from .namespace import Namespace, Scope
+        from .status import Status
 
         log = _log()
         info, context = self._info, self._context
@@ -134,7 +135,13 @@ class RunningKernel:
         control_socket.router_handover = 1  # as ipykernel: a client that reconnects is let in
         shell_socket.router_handover = 1
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
-        iopub = app.IOPub(self._socket(context, zmq.XPUB, "iopub"), pipe=False, session=session)
+        status = Status(self._listener)
+        iopub = app.IOPub(
+            self._socket(context, zmq.XPUB, "iopub"),
+            lambda change: status.change(clients=change),
+            pipe=False,
+            session=session,
+        )
         for own in (loop, iopub.io_loop.asyncio_loop):
             app.keep_errors(own, log)
         control = app.Control(app.new_loop(log), daemon=True)
@@ -146,6 +153,8 @@ class RunningKernel:
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
+            status,
+            self._threads,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -168,6 +177,7 @@ class RunningKernel:
             self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
         )
         kernel.start()
+        status.change()
         profile.run_startup_files(chosen, kernel.shell)
 
     def enter(self, scope: Any) -> None:
