@@ -143,7 +143,7 @@ class Listener:
         self.info["rtconsole"] = {
             "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
             "version": __version__,
-            "host": _socket.gethostname(),
+            "machine": _socket.gethostname(),
             "pid": (pid := os.getpid()),
             "create_time": create_time(),
             "argv": sys.orig_argv,

@@ -1,0 +1,377 @@
+"""Discovery: which live processes carry a console. The only importer of psutil.
+
+Connection files are looked for where each process would write its own, by its environment,
+user and mounts, and joined with the processes. Nothing is sent to any process, so a dormant
+one stays dormant.
+"""
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+
+from . import connection, folders, places
+from .connection import Connection, shown
+from .errors import (
+    Ambiguous,
+    BadConnectionFile,
+    CannotAttach,
+    NoConsole,
+    NoSuchProcess,
+    NotAllowed,
+)
+
+# Two reckonings of one start may differ by this many seconds: the system's clock is adjusted.
+_CLOCK = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A live process with a console.
+
+    Attributes:
+        pid: as seen from here; in a container it has another one for itself.
+        ppid: of its parent, with a console or not.
+        parent: pid of the nearest ancestor that has a console, 0 if none has.
+        user: name of the user that it runs as.
+        started: seconds since the epoch.
+        cpu_seconds: processor time used so far, at the time ``taken``.
+        cpu_percent: of one processor, since it started, or since an earlier look.
+        rss: resident memory in bytes.
+        connection: what its connection file says.
+        info: the same for a client.
+    """
+
+    pid: int
+    ppid: int
+    parent: int
+    user: str
+    started: float
+    taken: float
+    cpu_seconds: float
+    cpu_percent: float
+    rss: int
+    connection: Connection
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return self.connection.info
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """What it runs: the script or ``-m module``, and the arguments."""
+        return connection.program(self.connection.argv)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``rtconsole list --json`` prints of it."""
+        told = self.connection
+        return {
+            "pid": self.pid,
+            "ppid": self.ppid,
+            "user": self.user,
+            "state": told.state,
+            "clients": told.clients,
+            "python": told.python,
+            "argv": list(told.argv),
+            "cwd": told.cwd,
+            "started": self.started,
+            "cpu_percent": round(self.cpu_percent, 1),
+            "rss": self.rss,
+            "transport": told.info["transport"],
+            "connection_file": told.path,
+        }
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look around came to: the processes, and the files that dead ones left."""
+
+    processes: list[Process]
+    dead: list[Connection]
+
+
+def running(before: Iterable[Process] = ()) -> list[Process]:
+    """Return the processes that have a console, by pid.
+
+    Args:
+        before: an earlier answer, since which processor use is reckoned.
+    """
+    return look(before).processes
+
+
+def look(before: Iterable[Process] = ()) -> Found:
+    """As :func:`running`, and with what dead processes of this user left behind."""
+    pids = psutil.pids()
+    here = places.view("self") or places.View("", "", "")
+    where, members = places.find(pids, here, _environment)
+    known = set(pids)
+    live: dict[int, Connection] = {}
+    dead: list[Connection] = []
+    inner: dict[places.View, dict[int, int]] = {}
+    for place in where:
+        for name, pid in places.files(place.reached):
+            if place.view != here:
+                if place.view not in inner:
+                    inner[place.view] = places.inner_pids(members[place.view])
+                outer = inner[place.view].get(pid, 0)
+            else:
+                outer = pid if pid in known else 0
+            try:
+                told = connection.read(os.path.join(place.reached, name))
+            except CannotAttach:
+                continue  # damaged, not ours to read, or gone meanwhile
+            if told.pid != pid:
+                continue
+            if outer and _is_of(told, outer):
+                live[outer] = _reached(told, place, outer)
+            elif place.view == here:
+                dead.append(told)
+    earlier = {process.pid: process for process in before}
+    processes = list(_described(live, earlier))
+    keys = {told.info["key"] for told in live.values()}  # perhaps seen from a container
+    gone = [told for told in dead if told.info["key"] not in keys and _is_dead(told)]
+    return Found(processes, gone)
+
+
+def remove(dead: Iterable[Connection]) -> None:
+    """Remove what dead processes of this user left: connection files and sockets."""
+    for told in dead:
+        folder, name = os.path.split(told.path)
+        if not _is_dead(told):  # its pid is some live process's by now
+            continue
+        for path in (told.path, os.path.join(folder, "external_kernels", name)):
+            _unlink(path, stat.S_ISREG)
+        if not _runs(told.pid):  # else they may be those of the pid's new owner
+            for path in told.sockets():
+                base = os.path.basename(os.path.dirname(path))
+                if base == "rtconsole" or base.startswith("rtconsole-"):
+                    _unlink(path, stat.S_ISSOCK)
+
+
+def _unlink(path: str, is_kind: Any) -> None:
+    try:
+        found = os.lstat(path)
+        if is_kind(found.st_mode) and (os.name != "posix" or found.st_uid == os.geteuid()):
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def _reached(told: Connection, place: places.Place, pid: int) -> Connection:
+    """Return the connection with pid and socket paths as they are from here."""
+    if pid == told.pid and place.reached == place.folder:
+        return told
+    info = {**told.info, "rtconsole": {**told.info["rtconsole"], "pid": pid}}
+    if info["transport"] == "ipc":
+        info["ip"] = place.reached.removesuffix(place.folder) + info["ip"]
+    return replace(told, info=info)
+
+
+# -- is it that process ------------------------------------------------------------------
+
+
+def _is_of(told: Connection, pid: int) -> bool:
+    """Tell whether the live process ``pid`` wrote the file.
+
+    A file of another user's would lead whoever attaches, root above all, to that user.
+    """
+    try:
+        process = psutil.Process(pid)
+        if os.name == "posix" and told.uid not in (0, *process.uids()):
+            return False
+        if not _runs(pid):
+            return False
+        if abs(process.create_time() - told.create_time) < _CLOCK:
+            return True
+    except psutil.Error:
+        return False
+    return _holds_sockets(process, told)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether there is such a process, and more of it than its exit status."""
+    try:
+        status: str = psutil.Process(pid).status()
+    except psutil.Error:
+        return False
+    return status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+def _holds_sockets(process: psutil.Process, told: Connection) -> bool:
+    """Tell whether the process listens at the file's first address.
+
+    Only asked where the times differ: the pid is another's by now, or the clock was set.
+    """
+    port = told.info["shell_port"]
+    ipc = told.info["transport"] == "ipc"
+    address: Any = told.sockets()[0] if ipc else (told.info["ip"], port)
+    try:
+        listening = process.net_connections("unix" if ipc else "tcp4")
+    except (psutil.Error, OSError):
+        return False
+    return any(found.laddr == address for found in listening)
+
+
+def _is_dead(told: Connection) -> bool:
+    """Tell whether a file is this user's, and was left by a process that ended on this machine.
+
+    Home folders are shared between machines and with containers: what cannot be told is not
+    dead.
+    """
+    import socket
+
+    if os.name == "posix" and told.uid != os.geteuid():
+        return False
+    if told.machine != socket.gethostname():
+        return False
+    if _is_of(told, told.pid):
+        return False
+    return not any(path in places.listening() for path in told.sockets())
+
+
+# -- what about it -----------------------------------------------------------------------
+
+
+def _described(live: Mapping[int, Connection], earlier: Mapping[int, Process]) -> Iterator[Process]:
+    names: dict[int, str] = {}
+    parents: dict[int, int] = {}
+    for pid, told in sorted(live.items()):
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times, rss = process.cpu_times(), process.memory_info().rss
+                started, ppid = process.create_time(), process.ppid()
+                user = _user(process, names)
+        except psutil.Error:
+            continue  # ended meanwhile
+        taken, used = time.time(), times.user + times.system
+        since, base = started, 0.0
+        if (old := earlier.get(pid)) is not None and abs(old.started - started) < _CLOCK:
+            since, base = old.taken, old.cpu_seconds
+        percent = 100 * (used - base) / max(taken - since, 0.01)
+        parents[pid] = ppid
+        yield Process(
+            pid=pid,
+            ppid=ppid,
+            parent=_ancestor(ppid, live, parents),
+            user=user,
+            started=started,
+            taken=taken,
+            cpu_seconds=used,
+            cpu_percent=max(percent, 0.0),
+            rss=rss,
+            connection=told,
+        )
+
+
+def _environment(pid: int) -> tuple[int, Mapping[str, str]] | None:
+    try:
+        process = psutil.Process(pid)
+        uid = process.uids().effective if os.name == "posix" else -1
+        return uid, process.environ()
+    except (psutil.Error, OSError):
+        return None
+
+
+def _user(process: psutil.Process, names: dict[int, str]) -> str:
+    if os.name != "posix":
+        return process.username()
+    uid = process.uids().real
+    if uid not in names:
+        names[uid] = process.username()
+    return names[uid]
+
+
+def _ancestor(pid: int, live: Mapping[int, Connection], parents: dict[int, int]) -> int:
+    """Return the first of ``pid`` and its ancestors that has a console, or 0."""
+    passed = set()
+    while pid > 1 and pid not in live and pid not in passed:
+        passed.add(pid)
+        if pid not in parents:
+            try:
+                parents[pid] = psutil.Process(pid).ppid()
+            except psutil.Error:
+                return 0
+        pid = parents[pid]
+    return pid if pid in live else 0
+
+
+# -- by pid, name or file ----------------------------------------------------------------
+
+
+def find(target: str) -> Process:
+    """Return the one process that ``target`` means: a pid, a name, or a connection file.
+
+    A name is that of the script (with or without ``.py``) or module, or a part of the
+    command line, in any case of letters.
+
+    Raises:
+        NoSuchProcess, NoConsole, NotAllowed, Ambiguous, BadConnectionFile: what is wrong.
+    """
+    if target.isdecimal():
+        return _by_pid(int(target))
+    if os.sep in target or target.endswith(".json"):
+        return _by_file(target)
+    found = matching(target, running())
+    if len(found) > 1:
+        lines = [f"  {one.pid}  {one.user}  {shown(one.program)}" for one in found]
+        raise Ambiguous(f"{target!r} matches {len(found)} processes:\n" + "\n".join(lines))
+    if not found:
+        raise NoSuchProcess(
+            f"no process with a console is called {target!r}; `rtconsole list` shows all"
+        )
+    return found[0]
+
+
+def matching(name: str, processes: Iterable[Process]) -> list[Process]:
+    """Return the processes that are called ``name``; if none is, those with it as a part."""
+    processes = list(processes)
+    wanted = name.casefold()
+    exact = [one for one in processes if wanted in _names(one)]
+    return exact or [one for one in processes if wanted in " ".join(one.program).casefold()]
+
+
+def _names(process: Process) -> set[str]:
+    label = process.connection.label.casefold()
+    return {label, label.removesuffix(".py"), label.partition(".")[0]}
+
+
+def _by_pid(pid: int) -> Process:
+    for process in running():
+        if process.pid == pid:
+            return process
+    if pid > 0x7FFFFFFF or not psutil.pid_exists(pid):
+        raise NoSuchProcess(f"there is no process {pid}")
+    try:
+        other = psutil.Process(pid)
+        what, user = other.name(), other.username()
+    except psutil.Error:
+        raise NoSuchProcess(f"there is no process {pid}") from None
+    if _environment(pid) is None:
+        raise NotAllowed(
+            f"process {pid} ({what}) belongs to {user}; only they and root can attach to it"
+        )
+    raise NoConsole(f"process {pid} ({what}) has no console; `rtconsole doctor {pid}` says why")
+
+
+def _by_file(path: str) -> Process:
+    if os.sep not in path and not os.path.exists(path):
+        path = os.path.join(folders.runtime_dir(os.environ, sys.platform), path)
+    told = connection.read(os.path.abspath(path))
+    for process in running():
+        if process.info["key"] == told.info["key"]:
+            return process
+    if not _is_of(told, told.pid):
+        raise BadConnectionFile(
+            f"{path} was left by a process that ended"
+            if not told.machine or told.uid == -1 or _is_dead(told)
+            else f"{path} is of a process that is not here (pid {told.pid} on {told.machine})"
+        )
+    for process in _described({told.pid: told}, {}):
+        return process
+    raise NoSuchProcess(f"there is no process {told.pid}")
