@@ -14,7 +14,6 @@ from ipykernel.control import ControlThread
 from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
-from ipykernel.shellchannel import ShellChannelThread
 from IPython.core.compilerop import CachingCompiler
 from jupyter_client.session import extract_header
 from tornado.ioloop import IOLoop
@@ -54,13 +53,6 @@ def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
 class Control(ControlThread):
     def __init__(self, loop: IOLoop, **options: Any) -> None:
         super().__init__(**options)
-        self.io_loop.close()
-        self.io_loop: IOLoop = loop
-
-
-class ShellChannel(ShellChannelThread):
-    def __init__(self, context: Any, loop: IOLoop, **options: Any) -> None:
-        super().__init__(context, **options)
         self.io_loop.close()
         self.io_loop: IOLoop = loop
 
@@ -265,8 +257,14 @@ class Kernel(IPythonKernel):
             await super().execute_request(stream, ident, parent)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        """Interrupt the running cell. The original sends SIGINT to the process or its group."""
-        await self._interrupts.interrupt()
+        """Interrupt the running cell. The original sends SIGINT to the process or its group.
+
+        A ``subshell_id`` in the header says whose cell; without one it is the main shell's
+        or, if none runs there, whatever runs.
+        """
+        subshell = parent["header"].get("subshell_id")
+        thread = self.shell_channel_thread.manager.thread_of(subshell)
+        await self._interrupts.interrupt(thread, or_any=subshell is None)
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 
     async def stack_request(self, stream: Any, ident: Any, parent: Any) -> None:

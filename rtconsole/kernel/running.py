@@ -119,7 +119,7 @@ class RunningKernel:
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, hostsys, profile
+        from . import app, hostsys, profile, subshells
         from .namespace import Namespace, Scope
         from .status import Status
 
@@ -145,7 +145,9 @@ class RunningKernel:
         for own in (loop, iopub.io_loop.asyncio_loop):
             app.keep_errors(own, log)
         control = app.Control(app.new_loop(log), daemon=True)
-        shell_channel = app.ShellChannel(context, app.new_loop(log), daemon=True)
+        shell_channel = subshells.ShellChannel(
+            context, lambda: app.new_loop(log), self._threads, daemon=True
+        )
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(settings.from_environment().profile)
