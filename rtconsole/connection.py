@@ -178,13 +178,17 @@ def program(argv: Sequence[str]) -> tuple[str, ...]:
 
 def shown(words: Iterable[str]) -> str:
     """Return a command line as text for a terminal: quoted, with nothing that controls it."""
-    return " ".join(map(_quoted, words))
+    return " ".join(_quoted(printable(word)) for word in words)
 
 
 def _quoted(word: str) -> str:
-    if not word.isprintable():
-        word = "".join(
-            c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-            for c in word
-        )
     return f"'{word}'" if not word or " " in word else word
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what does not print, or would control a terminal, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )

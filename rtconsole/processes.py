@@ -7,7 +7,6 @@ one stays dormant.
 
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,16 +14,9 @@ from typing import Any
 
 import psutil
 
-from . import connection, folders, places
-from .connection import Connection, shown
-from .errors import (
-    Ambiguous,
-    BadConnectionFile,
-    CannotAttach,
-    NoConsole,
-    NoSuchProcess,
-    NotAllowed,
-)
+from . import connection, places
+from .connection import Connection
+from .errors import CannotAttach, NoSuchProcess
 
 # Two reckonings of one start may differ by this many seconds: the system's clock is adjusted.
 _CLOCK = 2.0
@@ -301,77 +293,52 @@ def _ancestor(pid: int, live: Mapping[int, Connection], parents: dict[int, int])
     return pid if pid in live else 0
 
 
-# -- by pid, name or file ----------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class About:
+    """What can be seen of any process, with a console or without.
+
+    Attributes:
+        name: of its executable, as the system shows it.
+        is_mine: whether this user may look into it and attach to it.
+        is_stopped: by a signal or a debugger.
+        argv: its command line.
+        env: its environment when it started; ``None`` if that is not ours to see.
+    """
+
+    pid: int
+    name: str
+    user: str
+    is_mine: bool
+    is_stopped: bool
+    argv: tuple[str, ...]
+    env: Mapping[str, str] | None
 
 
-def find(target: str) -> Process:
-    """Return the one process that ``target`` means: a pid, a name, or a connection file.
-
-    A name is that of the script (with or without ``.py``) or module, or a part of the
-    command line, in any case of letters.
+def about(pid: int) -> About:
+    """Look at one process.
 
     Raises:
-        NoSuchProcess, NoConsole, NotAllowed, Ambiguous, BadConnectionFile: what is wrong.
+        NoSuchProcess: there is none.
     """
-    if target.isdecimal():
-        return _by_pid(int(target))
-    if os.sep in target or target.endswith(".json"):
-        return _by_file(target)
-    found = matching(target, running())
-    if len(found) > 1:
-        lines = [f"  {one.pid}  {one.user}  {shown(one.program)}" for one in found]
-        raise Ambiguous(f"{target!r} matches {len(found)} processes:\n" + "\n".join(lines))
-    if not found:
-        raise NoSuchProcess(
-            f"no process with a console is called {target!r}; `rtconsole list` shows all"
-        )
-    return found[0]
-
-
-def matching(name: str, processes: Iterable[Process]) -> list[Process]:
-    """Return the processes that are called ``name``; if none is, those with it as a part."""
-    processes = list(processes)
-    wanted = name.casefold()
-    exact = [one for one in processes if wanted in _names(one)]
-    return exact or [one for one in processes if wanted in " ".join(one.program).casefold()]
-
-
-def _names(process: Process) -> set[str]:
-    label = process.connection.label.casefold()
-    return {label, label.removesuffix(".py"), label.partition(".")[0]}
-
-
-def _by_pid(pid: int) -> Process:
-    for process in running():
-        if process.pid == pid:
-            return process
-    if pid > 0x7FFFFFFF or not psutil.pid_exists(pid):
-        raise NoSuchProcess(f"there is no process {pid}")
     try:
-        other = psutil.Process(pid)
-        what, user = other.name(), other.username()
-    except psutil.Error:
+        process = psutil.Process(pid)
+        name, user, status = process.name(), process.username(), process.status()
+        mine = os.name != "posix" or os.geteuid() in (0, process.uids().effective)
+    except (psutil.Error, ValueError, OverflowError):
         raise NoSuchProcess(f"there is no process {pid}") from None
-    if _environment(pid) is None:
-        raise NotAllowed(
-            f"process {pid} ({what}) belongs to {user}; only they and root can attach to it"
-        )
-    raise NoConsole(f"process {pid} ({what}) has no console; `rtconsole doctor {pid}` says why")
+    try:
+        argv, env = process.cmdline(), process.environ()
+    except (psutil.Error, OSError):
+        argv, env = [], None
+    stopped = status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    return About(pid, name, user, mine, stopped, tuple(argv), env)
 
 
-def _by_file(path: str) -> Process:
-    if os.sep not in path and not os.path.exists(path):
-        path = os.path.join(folders.runtime_dir(os.environ, sys.platform), path)
-    told = connection.read(os.path.abspath(path))
+def of_file(told: Connection) -> Process | None:
+    """Return the live process that wrote a connection file, wherever that is."""
     for process in running():
         if process.info["key"] == told.info["key"]:
             return process
-    if not _is_of(told, told.pid):
-        raise BadConnectionFile(
-            f"{path} was left by a process that ended"
-            if not told.machine or told.uid == -1 or _is_dead(told)
-            else f"{path} is of a process that is not here (pid {told.pid} on {told.machine})"
-        )
-    for process in _described({told.pid: told}, {}):
-        return process
-    raise NoSuchProcess(f"there is no process {told.pid}")
+    if _is_of(told, told.pid):
+        return next(_described({told.pid: told}, {}), None)
+    return None

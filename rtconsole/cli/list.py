@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rtconsole import processes, ssh
+from rtconsole import processes, ssh, targets
 from rtconsole.errors import UsageError
 from rtconsole.processes import Process
 
@@ -49,7 +49,7 @@ def command(
       rtconsole list gunicorn --user www-data
     """
     if connection is not None:
-        click.echo(json.dumps(processes.find(connection).info))
+        click.echo(json.dumps(targets.find(connection).info))
         return
     if watch and as_json:
         raise UsageError("--watch is for people and --json for programs; give one of them")

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtconsole import processes, ssh
+from rtconsole import processes, ssh, targets
 from rtconsole.errors import NoSuchProcess, NotATerminal, UsageError
 
 from .session import Options, Session
@@ -32,7 +32,7 @@ def attach(target: str | None, options: Options) -> None:
             info = stack.enter_context(ssh.forward(target))
             pid, file = 0, None
         else:
-            process = processes.find(target) if target is not None else _choose()
+            process = targets.find(target) if target is not None else _choose()
             if process is None:
                 return
             info, pid, file = process.info, process.pid, Path(process.connection.path)
