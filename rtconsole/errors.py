@@ -67,3 +67,9 @@ class SshFailed(RtconsoleError):
     """The connection to the other machine failed; ssh has said why on stderr."""
 
     exit_code = 6
+
+
+class NoSuchCommand(RtconsoleError):
+    """There is no such program to run; the exit code is that of a shell."""
+
+    exit_code = 127

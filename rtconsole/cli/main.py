@@ -80,8 +80,13 @@ def _run(command: click.Command, name: str) -> int:
     except RtconsoleError as error:
         click.echo(f"rtconsole: {error}", err=True)
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        more = f" (see: {context.command_path} --help)" if context else ""
+        click.echo(f"rtconsole: {error.format_message()}{more}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
