@@ -244,11 +244,13 @@ class Connection:
     """
 
     def __init__(self, info: dict[str, Any]) -> None:
+        import zmq
         from jupyter_client.asynchronous.client import AsyncKernelClient
         from zmq.asyncio import Context
 
         self.info = info
         self._context = Context()
+        self._context.setsockopt(zmq.RCVHWM, 0)  # a flood waits here and loses nothing
         self._client = AsyncKernelClient(context=self._context)
         self._client.load_connection_info(
             {k: v for k, v in info.items() if k not in ("rtconsole", "kernel_name")}

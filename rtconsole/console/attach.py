@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,9 +40,14 @@ def attach(target: str | None, options: Options) -> None:
         asyncio.run(_attach(options, info, pid, file))
 
 
-def _choose() -> "processes.Process | None":
+def _choose() -> processes.Process | None:
     """Return the only process, or the one that is picked; None if none is."""
-    found = [one for one in processes.running() if one.pid != os.getpid()]
+
+    def look(before: Iterable[processes.Process] = ()) -> list[processes.Process]:
+        # not this very command, where RTCONSOLE is exported in the shell
+        return [one for one in processes.running(before) if one.pid != os.getpid()]
+
+    found = look()
     if not found:
         raise NoSuchProcess(
             "no process with a console; start one with: RTCONSOLE=1 python anything.py"
@@ -50,7 +56,7 @@ def _choose() -> "processes.Process | None":
         return found[0]
     from .picker import pick
 
-    return pick(found)
+    return pick(found, look)
 
 
 async def _attach(options: Options, info: dict[str, object], pid: int, file: Path | None) -> None:

@@ -13,8 +13,8 @@ _ESCAPE = re.compile(
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]{0,4096}|[ -/]*)?$")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
-_NEEDS_CARE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+_NEEDS_CARE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RESET = "\x1b[0m"
 
 # Characters of a line without an end that are kept for what may still change them.
@@ -24,6 +24,11 @@ _LONGEST = 20_000
 def without_colours(text: str) -> str:
     """Return ``text`` without any escape sequence."""
     return _ESCAPE.sub("", text)
+
+
+def harmless(text: str) -> str:
+    """Return whole lines as a terminal may show them beside a prompt: colours, no more."""
+    return "\n".join(LineBuffer().feed(f"{text}\n"))
 
 
 class LineBuffer:

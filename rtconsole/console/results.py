@@ -1,10 +1,11 @@
 """Results as text: what stands in the message, or what can be read of its HTML."""
 
 import html.parser
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from prompt_toolkit.utils import get_cwidth
 
 _BLOCKS = frozenset(("p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "pre", "table"))
 _UNSEEN = frozenset(("style", "script", "head", "title"))
@@ -76,19 +77,25 @@ class _Reader(html.parser.HTMLParser):
 
 
 def _table(rows: list[list[str]], columns: int) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [row for row in rows if row]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    """Return rows as lines, the first one as heading; cells that are too wide are cut."""
+    rows = [[cell.strip() for cell in row] for row in rows if row]
     width = max(map(len, rows), default=0)
-    head, *body = [[*row, *[""] * (width - len(row))] for row in rows] or [[]]
-    for cell in head:
-        table.add_column(Text(cell.strip()))
-    for row in body:
-        table.add_row(*[Text(cell.strip()) for cell in row])
-    file = io.StringIO()
-    Console(file=file, width=columns, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+    rows = [[*row, *[""] * (width - len(row))] for row in rows]
+    widths = [max(map(get_cwidth, column)) for column in zip(*rows, strict=True)]
+    while sum(widths) + 2 * len(widths) > columns and max(widths, default=0) > 4:
+        widths[widths.index(max(widths))] -= 1
+    lines = [
+        "  ".join(_padded(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if len(lines) > 1:
+        lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def _padded(text: str, width: int) -> str:
+    if get_cwidth(text) > width:
+        while text and get_cwidth(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - get_cwidth(text))

@@ -10,7 +10,7 @@ from typing import Any
 
 from prompt_toolkit.output import Output
 
-from .lines import RESET, LineBuffer, without_colours
+from .lines import RESET, LineBuffer, harmless, without_colours
 
 # Seconds between two drawings of a flood.
 _WINDOW = 0.02
@@ -82,7 +82,12 @@ class Screen:
             self._schedule()
 
     def show(self, text: str) -> None:
-        """Show text of ours, which ends with its last line."""
+        """Show whole lines of text."""
+        self._ready.append(harmless(text))
+        self._schedule()
+
+    def show_image(self, text: str) -> None:
+        """Show an image, in the terminal's own protocol."""
         self._ready.append(text)
         self._schedule()
 
@@ -128,8 +133,7 @@ class Screen:
         if text:
             if is_drawn:
                 app.renderer.erase()
-            # a terminal in raw mode may want the carriage return
-            self.output.write_raw(text.replace("\n", "\r\n"))
+            self.output.write_raw(text)
             self.output.flush()
         if is_drawn:
             # not invalidate(), which draws later: the prompt would flicker under a flood

@@ -207,6 +207,7 @@ class Session:
             self._warn("The kernel does not answer; no other shell can be had.")
             return
         self.screen.note("A fresh shell; what the other one still says is shown, too.", YELLOW)
+        cell.done.add_done_callback(lambda _: self.screen.note("(the cell that hung has ended)"))
 
     # -- what comes from the kernel ------------------------------------------------------
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from . import images
 from .cells import Cells
-from .lines import RESET
+from .lines import RESET, harmless
 from .results import text_of
 from .screen import CYAN, DIM, RED, YELLOW, Screen, Source
 
@@ -22,6 +22,7 @@ class View:
         self._screen = screen
         self._cells = cells
         self._session_id = session_id
+        self._user = os.environ.get("USER")
         self._quiet: bool = options.quiet
         self._follow: bool = options.follow
         self._images = images.protocol_of(os.environ) if options.colours else ""
@@ -55,6 +56,7 @@ class View:
         from pygments import highlight  # type: ignore[import-untyped]
         from pygments.formatters import TerminalFormatter  # type: ignore[import-untyped]
 
+        code = harmless(code.rstrip())
         if self._screen.has_colours:
             code = highlight(code, IPython3Lexer(stripnl=False), TerminalFormatter()).rstrip("\n")
         first, *more = code.split("\n")
@@ -79,7 +81,9 @@ class View:
             self._show_output(kind, content, self._own)
 
     def _show_other(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
-        who = parent.get("username") or "another client"
+        who = parent.get("username")
+        if who in (None, "", "username", self._user):  # "username": it does not know its own
+            who = "another client"
         if kind == "execute_input":
             if self._cells.count is not None:
                 self._cells.count = max(self._cells.count, content.get("execution_count") or 0)
@@ -100,7 +104,8 @@ class View:
             self._put(gutter, text)
         elif kind == "execute_result":
             self._finish(to)
-            self._put(gutter, self._result(content))
+            number = content.get("execution_count")
+            self._put_data(gutter, content["data"], f"{YELLOW}Out[{number}]:{RESET}")
         elif kind in ("display_data", "update_display_data"):
             self._show_display(content, to)
 
@@ -114,17 +119,19 @@ class View:
             self._screen.write(source, f"\r\x1b[K{text}")
             return
         self._finish(to)
-        self._put(to["stdout"].gutter, self._body(data))
+        self._put_data(to["stdout"].gutter, data)
 
-    def _result(self, content: dict[str, Any]) -> str:
-        body = self._body(content["data"])
-        number = content.get("execution_count")
-        return f"{YELLOW}Out[{number}]:{RESET}" + ("\n" if "\n" in body else " ") + body
-
-    def _body(self, data: dict[str, Any]) -> str:
+    def _put_data(self, gutter: str, data: dict[str, Any], head: str = "") -> None:
+        """Show a result's data after ``head``, which says whose it is."""
         if (kind := images.image_in(data)) is not None:
-            return images.show(kind, data, self._images)
-        return text_of(data, self._screen.columns)
+            if head:
+                self._put(gutter, head)
+            self._screen.show_image(images.show(kind, data, self._images))
+            return
+        text = text_of(data, self._screen.columns)
+        if head:
+            text = head + ("\n" if "\n" in text else " ") + text
+        self._put(gutter, text)
 
     def _finish(self, to: dict[str, Source]) -> None:
         for source in to.values():
