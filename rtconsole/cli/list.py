@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +78,7 @@ def command(
     if as_json:
         click.echo(json.dumps(wanted.among(rows), indent=2))
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = table.terminal_size()[0] if sys.stdout.isatty() else None
     colour = False if os.environ.get("NO_COLOR") else None
     for line in _text(rows, parents, wanted, width):
         click.echo(line, color=colour)

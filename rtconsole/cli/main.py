@@ -86,7 +86,7 @@ def _run(command: click.Command, name: str) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         more = f" (see: {context.command_path} --help)" if context else ""
-        click.echo(f"rtconsole: {error.format_message()}{more}", err=True)
+        click.echo(f"rtconsole: {error.format_message().rstrip('.')}{more}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -1,5 +1,7 @@
 """Processes as a table for people: a tree, cut to the width of the terminal."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +107,12 @@ def _tree(
         for number, child in enumerate(reversed(own)):
             here, rest = (last, "   ") if number == 0 else (more, down)
             waiting.append((child, below + here, below + rest))
+
+
+def terminal_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal that standard output is."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return size.columns or 80, size.lines or 24  # a serial line may not know
 
 
 def uptime(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -14,6 +13,8 @@ from typing import Any
 import click
 
 from rtconsole.errors import NotATerminal
+
+from .table import terminal_size
 
 SECONDS = 2.0
 
@@ -31,7 +32,7 @@ def watch(draw: Callable[[int], list[str]]) -> None:
         raise NotATerminal("--watch needs a terminal; without it the list is printed once")
     with _screen() as woken:
         while True:
-            width, height = shutil.get_terminal_size()
+            width, height = terminal_size()
             lines = draw(width)
             if len(lines) > height - 1:
                 lines = [*lines[: height - 2], f"({len(lines) - height + 2} more)"]
