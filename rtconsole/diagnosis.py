@@ -5,6 +5,7 @@ again here and said aloud.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -290,17 +291,17 @@ def _interpreter(about: About) -> str | None:
 def _options(argv: tuple[str, ...]) -> set[str]:
     """Return the letters of the interpreter's options, up to the script, -c or -m."""
     letters: set[str] = set()
-    for word in argv[1:]:
-        if not word.startswith("-") or word in ("-", "--"):
+    words = iter(argv[1:])
+    for word in words:
+        if not re.match("-[^-]", word):
             break
-        if word.startswith("--"):
-            continue
-        for letter in word[1:]:
-            if letter in "cmWX":
-                break
-            letters.add(letter)
-        if "c" in word or "m" in word:
+        flags = re.split("[cmWX]", word[1:])[0]
+        end, value = word[len(flags) + 1 :][:1], word[len(flags) + 2 :]
+        letters.update(flags)
+        if end and end in "cm":
             break
+        if end and not value:
+            next(words, None)
     return letters
 
 

@@ -23,13 +23,23 @@ class Server(asyncssh.SSHServer):
 
 async def run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
     """Run a command as sshd does, by a shell."""
-    child = await asyncio.create_subprocess_shell(
+    child: Any = await asyncio.create_subprocess_shell(
         process.command or "false",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(child.stdin, child.stdout, child.stderr)
+
+    async def feed(child_input: Any) -> None:
+        while data := await process.stdin.read(65536):
+            child_input.write(data)
+        child_input.close()
+
+    feeding = asyncio.create_task(feed(child.stdin))
+    said, complained = await asyncio.gather(child.stdout.read(), child.stderr.read())
+    feeding.cancel()
+    process.stdout.write(said)
+    process.stderr.write(complained)
     process.exit(await child.wait())
 
 
