@@ -9,6 +9,18 @@ ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = ("__init__", "listener", "lifecycle", "folders", "debuglog", "curve", "refusal")
 
+# The side of the person who looks, from the bottom up; those in a line know each other.
+OPERATOR = (
+    ("errors",),
+    ("connection", "places", "processes", "hook"),
+    ("targets", "client", "ssh"),
+    ("diagnosis", "console"),
+    ("cli",),
+    ("__main__",),
+)
+# What lives in the program, or gets it there.
+PROGRAM = ("listener", "lifecycle", "embed", "refusal", "debuglog", "kernel")
+
 
 def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
     """Return what a module imports, in full names; with ``top_only`` when it is imported."""
