@@ -90,7 +90,20 @@ class Terminal:
 
     def resize(self, columns: int, rows: int) -> None:
         with self._lock:
-            self._screen.resize(rows, columns)
+            screen, cursor = self._screen, self._screen.cursor
+            # as xterm: the line with the cursor stays; pyte would drop lines from the top
+            if (less := screen.lines - rows) > 0:
+                x, y = cursor.x, cursor.y
+                cursor.y = screen.lines - 1
+                for _ in range(y - rows + 1):
+                    screen.index()
+                    y -= 1
+                cursor.y = 0
+                screen.insert_lines(less)
+                screen.resize(rows, columns)
+                cursor.x, cursor.y = min(x, columns - 1), y
+            else:
+                screen.resize(rows, columns)
         self._set_size(columns, rows)
 
     # -- the screen ----------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Our cells: typed ahead, running, interrupted, and left behind in a shell that hangs."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,8 @@ class Cell:
     """One cell of ours.
 
     Attributes:
-        is_running: the kernel has begun with it.
+        begun: set when the kernel has begun with it.
+        ended: set when the kernel has no more to say of it.
         interrupts: how often that was asked for.
         done: resolves to the reply's content when all its output has come.
         abandoned: resolves when it is left to hang, in a shell of its own.
@@ -27,10 +27,9 @@ class Cell:
         self.code = code
         self.request_id = ""
         self.subshell: str | None = None
-        self.is_running = False
-        self.is_idle = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
         self.interrupts = 0
-        self.began = time.monotonic()
         self.done: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.abandoned: asyncio.Future[None] = loop.create_future()
 
@@ -102,7 +101,7 @@ class Cells:
     async def _follow(self, cell: Cell, reply: "asyncio.Future[dict[str, Any]]") -> None:
         content = await reply
         try:
-            await asyncio.wait_for(cell.is_idle.wait(), _REST)
+            await asyncio.wait_for(cell.ended.wait(), _REST)
         except TimeoutError:
             pass
         self._sent.pop(cell.request_id, None)
@@ -122,9 +121,9 @@ class Cells:
         if cell is None:
             return
         if state == "busy":
-            cell.is_running = True
+            cell.begun.set()
         elif state == "idle":
-            cell.is_idle.set()
+            cell.ended.set()
 
     def interrupt(self) -> None:
         """Interrupt what runs in the shell in use. Does not wait for it to stop."""

@@ -150,6 +150,7 @@ class Prompt:
 
     def put(self, text: str) -> None:
         """Have ``text`` in the line, for somebody to change and enter."""
+        text = text.rstrip("\n")
         if self._question is not None:
             self._kept = Document(text)
         else:

@@ -25,6 +25,9 @@ from .watch import Watch
 _WAKING = 1.5
 _PATIENCE = 5.0
 
+# For a cell to begin, after which it is taken to wait for another client's.
+_BEGINNING = 1.0
+
 _LEAVE = frozenset(("exit", "quit", "exit()", "quit()", "%exit", "%quit"))
 
 
@@ -75,6 +78,7 @@ class Session:
         )
         self.watch = Watch(self.connection, pid, file, self._warn, self._end)
         self.watch.is_waiting = lambda: self.cells.current is not None
+        self._stopping: asyncio.Task[None] | None = None
         self._offer: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -141,24 +145,34 @@ class Session:
         """Interrupt our cell, and nothing else; offer another shell if that does not help."""
         cell = self.cells.current
         if cell is None:
-            return False
+            return self._drop_typed()
+        cell.interrupts += 1
+        self._drop_typed()
         if self._offer is not None and not self._offer.done():
             self._offer.cancel()  # another Ctrl-C says no
             self.cells.interrupt()
-            return True
-        cell.interrupts += 1
-        if dropped := self.cells.clear():
-            self.screen.note(f"({dropped} typed ahead: not run)")
-        if not cell.is_running:
+        elif self._stopping is None or self._stopping.done():
+            self._stopping = self._spawn(self._stop_cell(cell))
+        return True
+
+    async def _stop_cell(self, cell: Cell) -> None:
+        """Interrupt a cell; offer another shell if that was tried before."""
+        try:
+            await asyncio.wait_for(cell.begun.wait(), _BEGINNING)
+        except TimeoutError:
             reason = "Another client's cell runs there; yours has not begun, and will after it."
-        elif cell.interrupts == 1:
-            self.cells.interrupt()
-            return True
         else:
             self.cells.interrupt()
+            if cell.interrupts < 2:
+                return
             reason = "The cell does not stop: it waits in C (a lock, a long call)."
         self._offer = self._spawn(self._offer_shell(cell, reason))
-        return True
+
+    def _drop_typed(self) -> bool:
+        """Forget the cells that were typed ahead; true if there were any."""
+        if dropped := self.cells.clear():
+            self.screen.note(f"({dropped} typed ahead: not run)")
+        return bool(dropped)
 
     def leave(self) -> None:
         """Leave without asking; the program goes on, and so does a cell."""
@@ -191,16 +205,22 @@ class Session:
         return self.cells.current is None
 
     async def _offer_shell(self, cell: Cell, reason: str) -> None:
-        """Offer a shell beside the one that hangs; taken back if the cell ends."""
+        """Offer a shell beside the one that hangs; taken back if the cell ends or begins."""
         self.screen.note(reason, YELLOW)
         question = asyncio.create_task(self.prompt.ask("A fresh shell beside it (Y/n)? "))
+        beginning = asyncio.create_task(cell.begun.wait())
+        waiting: list[asyncio.Future[Any]] = [question, cell.done]
+        if not cell.begun.is_set():
+            waiting.append(beginning)
         try:
-            waiting: list[asyncio.Future[Any]] = [question, cell.done]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if beginning in waiting and beginning.done():
+                self.cells.interrupt()  # as was asked for
             if not question.done() or question.result().strip().lower() not in ("", "y", "yes"):
                 return
         finally:
             question.cancel()
+            beginning.cancel()
         try:
             await self.cells.open_subshell(_PATIENCE)
         except TimeoutError:
@@ -264,7 +284,7 @@ class Session:
         elif source == "edit_magic":
             text = await helpers.edit(str(payload["filename"]), int(payload["line_number"] or 0))
             if text is not None and text.strip():
-                self.prompt.put(text.rstrip("\n"))  # Enter runs it
+                self.prompt.put(text)  # Enter runs it
         elif source == "ask_exit":
             self.leave()
 

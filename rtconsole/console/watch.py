@@ -51,7 +51,7 @@ class Watch:
         self.is_waiting: Callable[[], bool] = lambda: False
         self.name = f"{program_of(connection.info)} ({pid or pid_of(connection.info)})"
         self._pid = pid
-        self._command = _command_of(self._pid)
+        self._image = _image_of(self._pid)
         self._over = False
         self._down_since: float | None = None
         self._back_since = 0.0
@@ -100,11 +100,14 @@ class Watch:
         if self._goodbye is not None and now - self._goodbye > _GOODBYE:
             self._end("has closed its console")
         elif self._down_since is not None:
-            if now - self._down_since > _RECONNECT:
-                self._end(self._why_down())
+            if self._is_replaced():
+                self._end(self._by_what())
+            elif now - self._down_since > _RECONNECT:
+                lost = "has ended, or the connection to its machine has"
+                self._end("has closed its console" if self._pid else lost)
         # the file is written after the sockets are bound: look more than once
         elif now - self._back_since < _RECONNECT and self._is_replaced():
-            self._end(f"is another program now (exec), with a console: attach {self._pid}")
+            self._end(self._by_what())
         elif now - self._connection.last_beat > _SILENT:
             self._complain(_why_silent(self._pid))
         elif self._is_stuck(now):
@@ -129,16 +132,10 @@ class Watch:
             return False
         return now - self._asked[0] > _STUCK
 
-    def _why_down(self) -> str:
-        if not self._pid:
-            return "has ended, or the connection to its machine has"
-        command = _command_of(self._pid)
-        if command != self._command:
-            return f"has replaced itself (exec) by {command}, which has no console"
-        return "has closed its console"
-
     def _is_replaced(self) -> bool:
-        """Tell whether the connection file is another program's now, in the same process."""
+        """Tell whether the process runs another program by now, which has no or another key."""
+        if self._pid and _image_of(self._pid) not in (self._image, ""):
+            return True
         if self._file is None:
             return False
         try:
@@ -147,6 +144,12 @@ class Watch:
             return False
         return bool(found.get("key") != self._connection.info.get("key"))
 
+    def _by_what(self) -> str:
+        return (
+            f"has replaced itself (exec) by: {_command_of(self._pid)}\n"
+            f"If that has a console, too: rtconsole attach {self._pid}"
+        )
+
 
 def _stat_of(pid: int) -> list[str]:
     """Return the fields of /proc/<pid>/stat from the state on, proc(5); [] elsewhere."""
@@ -154,6 +157,15 @@ def _stat_of(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return []
+
+
+def _image_of(pid: int) -> str:
+    """Return what is another one after an exec: the address of the stack, 28 in proc(5).
+
+    Not the command line, which a program may change.
+    """
+    fields = _stat_of(pid)
+    return fields[25] if len(fields) > 25 else ""
 
 
 def _command_of(pid: int) -> str:
