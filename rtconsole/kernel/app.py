@@ -21,7 +21,7 @@ from traitlets import Type
 
 from rtconsole import __version__
 
-from . import cell
+from . import cell, kinds
 from .interrupt import Interrupts
 from .namespace import Namespace
 from .publisher import Publisher, Text
@@ -286,8 +286,10 @@ class Kernel(IPythonKernel):
 
     # Coroutines, since ipykernel warns of others: with -W error that would be no answer.
 
-    async def do_complete(self, *arguments: Any, **options: Any) -> Any:
-        return super().do_complete(*arguments, **options)
+    async def do_complete(self, code: str, cursor_pos: int) -> Any:
+        reply = super().do_complete(code, cursor_pos)
+        kinds.fill_in(reply, code, self.shell.user_ns)
+        return reply
 
     async def do_inspect(self, *arguments: Any, **options: Any) -> Any:
         return super().do_inspect(*arguments, **options)
