@@ -156,7 +156,7 @@ def inner_pids(pids: list[int]) -> dict[int, int]:
     return inner
 
 
-def listening() -> set[str]:
+def bound_sockets() -> set[str]:
     """Return the paths of the Unix sockets that somebody has bound, also in a container."""
     try:
         with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:

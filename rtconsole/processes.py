@@ -8,9 +8,9 @@ one stays dormant.
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -20,6 +20,8 @@ from .errors import CannotAttach, NoSuchProcess
 
 # Two reckonings of one start may differ by this many seconds: the system's clock is adjusted.
 _CLOCK = 2.0
+
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ def look(before: Iterable[Process] = ()) -> Found:
     here = places.view("self") or places.View("", "", "")
     where, members = places.find(pids, here, _environment)
     known = set(pids)
-    live: dict[int, Connection] = {}
+    live: dict[int, _Seen] = {}
     dead: list[Connection] = []
+    users: dict[int, str] = {}
     inner: dict[places.View, dict[int, int]] = {}
     for place in where:
         for name, pid in places.files(place.reached):
@@ -119,22 +122,26 @@ def look(before: Iterable[Process] = ()) -> Found:
                 continue  # damaged, not ours to read, or gone meanwhile
             if told.pid != pid:
                 continue
-            if outer and _is_of(told, outer):
-                live[outer] = _reached(told, place, outer)
+            if outer and (seen := _seen(told, outer, users)) is not None:
+                live[outer] = seen._replace(told=_reached(told, place, outer))
             elif place.view == here:
                 dead.append(told)
-    earlier = {process.pid: process for process in before}
-    processes = list(_described(live, earlier))
-    keys = {told.info["key"] for told in live.values()}  # perhaps seen from a container
-    gone = [told for told in dead if told.info["key"] not in keys and _is_dead(told)]
-    return Found(processes, gone)
+    keys = {seen.told.info["key"] for seen in live.values()}  # perhaps seen from a container
+    dead = [told for told in dead if told.info["key"] not in keys]
+    bound = places.bound_sockets() if dead else set()
+    return Found(
+        _described(live, {process.pid: process for process in before}),
+        [told for told in dead if _is_dead(told, bound)],
+    )
 
 
 def remove(dead: Iterable[Connection]) -> None:
     """Remove what dead processes of this user left: connection files and sockets."""
+    dead = list(dead)
+    bound = places.bound_sockets() if dead else set()
     for told in dead:
         folder, name = os.path.split(told.path)
-        if not _is_dead(told):  # its pid is some live process's by now
+        if not _is_dead(told, bound):  # its pid is some live process's by now
             continue
         for path in (told.path, os.path.join(folder, "external_kernels", name)):
             _unlink(path, stat.S_ISREG)
@@ -167,31 +174,27 @@ def _reached(told: Connection, place: places.Place, pid: int) -> Connection:
 # -- is it that process ------------------------------------------------------------------
 
 
-def _is_of(told: Connection, pid: int) -> bool:
-    """Tell whether the live process ``pid`` wrote the file.
+def _is_of(told: Connection, process: psutil.Process) -> bool:
+    """Tell whether a process, if it still lives, wrote the file.
 
     A file of another user's would lead whoever attaches, root above all, to that user.
+
+    Raises:
+        psutil.Error: it is gone.
     """
-    try:
-        process = psutil.Process(pid)
-        if os.name == "posix" and told.uid not in (0, *process.uids()):
-            return False
-        if not _runs(pid):
-            return False
-        if abs(process.create_time() - told.create_time) < _CLOCK:
-            return True
-    except psutil.Error:
+    if os.name == "posix" and told.uid not in (0, *process.uids()):
         return False
-    return _holds_sockets(process, told)
+    if process.status() in _ENDED:
+        return False
+    return abs(process.create_time() - told.create_time) < _CLOCK or _holds_sockets(process, told)
 
 
 def _runs(pid: int) -> bool:
     """Tell whether there is such a process, and more of it than its exit status."""
     try:
-        status: str = psutil.Process(pid).status()
+        return psutil.Process(pid).status() not in _ENDED
     except psutil.Error:
         return False
-    return status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 def _holds_sockets(process: psutil.Process, told: Connection) -> bool:
@@ -209,56 +212,91 @@ def _holds_sockets(process: psutil.Process, told: Connection) -> bool:
     return any(found.laddr == address for found in listening)
 
 
-def _is_dead(told: Connection) -> bool:
+def _is_dead(told: Connection, bound: Container[str]) -> bool:
     """Tell whether a file is this user's, and was left by a process that ended on this machine.
 
     Home folders are shared between machines and with containers: what cannot be told is not
     dead.
+
+    Args:
+        bound: the Unix sockets that somebody has bound, perhaps in a container.
     """
     import socket
 
     if os.name == "posix" and told.uid != os.geteuid():
         return False
-    if told.machine != socket.gethostname():
+    if told.machine != socket.gethostname() or any(path in bound for path in told.sockets()):
         return False
-    if _is_of(told, told.pid):
-        return False
-    return not any(path in places.listening() for path in told.sockets())
+    try:
+        return not _is_of(told, psutil.Process(told.pid))
+    except psutil.Error:
+        return True
 
 
 # -- what about it -----------------------------------------------------------------------
 
 
-def _described(live: Mapping[int, Connection], earlier: Mapping[int, Process]) -> Iterator[Process]:
-    names: dict[int, str] = {}
-    parents: dict[int, int] = {}
-    for pid, told in sorted(live.items()):
-        try:
-            process = psutil.Process(pid)
-            with process.oneshot():
-                times, rss = process.cpu_times(), process.memory_info().rss
-                started, ppid = process.create_time(), process.ppid()
-                user = _user(process, names)
-        except psutil.Error:
-            continue  # ended meanwhile
-        taken, used = time.time(), times.user + times.system
-        since, base = started, 0.0
-        if (old := earlier.get(pid)) is not None and abs(old.started - started) < _CLOCK:
+class _Seen(NamedTuple):
+    """What is read of a process in one go."""
+
+    told: Connection
+    ppid: int
+    user: str
+    started: float
+    taken: float
+    cpu_seconds: float
+    rss: int
+
+
+def _seen(told: Connection, pid: int, users: dict[int, str]) -> _Seen | None:
+    """Look at the process that wrote a file; ``None`` if ``pid`` is not it, or is gone.
+
+    Args:
+        users: names by uid, kept for the next.
+    """
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            if not _is_of(told, process):
+                return None
+            times = process.cpu_times()
+            return _Seen(
+                told=told,
+                ppid=process.ppid(),
+                user=_user(process, users),
+                started=process.create_time(),
+                taken=time.time(),
+                cpu_seconds=times.user + times.system,
+                rss=process.memory_info().rss,
+            )
+    except psutil.Error:
+        return None
+
+
+def _described(live: Mapping[int, _Seen], earlier: Mapping[int, Process]) -> list[Process]:
+    """Return the processes, by pid, with what needs all of them or an earlier look."""
+    parents = {pid: seen.ppid for pid, seen in live.items()}
+    described = []
+    for pid, seen in sorted(live.items()):
+        since, base = seen.started, 0.0
+        if (old := earlier.get(pid)) is not None and abs(old.started - since) < _CLOCK:
             since, base = old.taken, old.cpu_seconds
-        percent = 100 * (used - base) / max(taken - since, 0.01)
-        parents[pid] = ppid
-        yield Process(
-            pid=pid,
-            ppid=ppid,
-            parent=_ancestor(ppid, live, parents),
-            user=user,
-            started=started,
-            taken=taken,
-            cpu_seconds=used,
-            cpu_percent=max(percent, 0.0),
-            rss=rss,
-            connection=told,
+        percent = 100 * (seen.cpu_seconds - base) / max(seen.taken - since, 0.01)
+        described.append(
+            Process(
+                pid=pid,
+                ppid=seen.ppid,
+                parent=_ancestor(seen.ppid, live, parents),
+                user=seen.user,
+                started=seen.started,
+                taken=seen.taken,
+                cpu_seconds=seen.cpu_seconds,
+                cpu_percent=max(percent, 0.0),
+                rss=seen.rss,
+                connection=seen.told,
+            )
         )
+    return described
 
 
 def _environment(pid: int) -> tuple[int, Mapping[str, str]] | None:
@@ -279,7 +317,7 @@ def _user(process: psutil.Process, names: dict[int, str]) -> str:
     return names[uid]
 
 
-def _ancestor(pid: int, live: Mapping[int, Connection], parents: dict[int, int]) -> int:
+def _ancestor(pid: int, live: Container[int], parents: dict[int, int]) -> int:
     """Return the first of ``pid`` and its ancestors that has a console, or 0."""
     passed = set()
     while pid > 1 and pid not in live and pid not in passed:
@@ -339,6 +377,5 @@ def of_file(told: Connection) -> Process | None:
     for process in running():
         if process.info["key"] == told.info["key"]:
             return process
-    if _is_of(told, told.pid):
-        return next(_described({told.pid: told}, {}), None)
-    return None
+    seen = _seen(told, told.pid, {})
+    return _described({told.pid: seen}, {})[0] if seen is not None else None

@@ -66,10 +66,7 @@ def lines(
         room = max(width - _width(columns), 1)
     else:
         room = widest
-    cells = [
-        [_aligned(text, max(map(columns_of, texts)), c.right) for text in texts]
-        for c, texts in columns
-    ]
+    cells = [_aligned(texts, column.right) for column, texts in columns]
     headings = "  ".join(column[0] for column in cells)
     yield click.style(f"{headings}  {cut('PROGRAM', room)}", bold=True)
     for number, ((row, _), what) in enumerate(zip(tree, programs, strict=True), start=1):
@@ -84,9 +81,10 @@ def _width(columns: Sequence[tuple[_Column, list[str]]]) -> int:
     return sum(max(map(columns_of, texts)) + 2 for _, texts in columns)
 
 
-def _aligned(text: str, width: int, right: bool) -> str:
-    fill = " " * (width - columns_of(text))
-    return fill + text if right else text + fill
+def _aligned(texts: list[str], right: bool) -> list[str]:
+    width = max(map(columns_of, texts))
+    fills = [" " * (width - columns_of(text)) for text in texts]
+    return [fill + text if right else text + fill for text, fill in zip(texts, fills, strict=True)]
 
 
 def _tree(
@@ -148,7 +146,9 @@ def cut(text: str, width: int) -> str:
     """Return ``text`` in at most ``width`` columns, with an ellipsis where it is cut."""
     if columns_of(text) <= width:
         return text
-    kept = text[: width - 1]
-    while columns_of(kept) > width - 1:
-        kept = kept[:-1]
-    return kept + "…"
+    taken = 0
+    for at, character in enumerate(text):
+        taken += columns_of(character)
+        if taken >= width:
+            return text[:at] + "…"
+    return text
