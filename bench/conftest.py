@@ -17,7 +17,7 @@ from report import Report  # noqa: E402
 RESULTS = HERE / "results" / "latest.md"
 REPORT = pytest.StashKey[Report]()
 # Files in the order of a console's life, which is the order of the table.
-ORDER = ("start_up", "dormant", "attach", "cell", "exit")
+ORDER = ("start_up", "dormant", "attach", "cell", "list", "exit")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LONGEST_SOCKET_PATH = 103
 
 
-def runtime_dir(env: "Mapping[str, str]", platform: str) -> str:
+def runtime_dir(env: "Mapping[str, str]", platform: str, home: str = "~") -> str:
     """Return Jupyter's runtime folder for this environment, which may not exist yet.
 
     The rules of ``jupyter_core.paths.jupyter_runtime_dir``, without importing it.
@@ -25,19 +25,20 @@ def runtime_dir(env: "Mapping[str, str]", platform: str) -> str:
     Args:
         env: the environment variables.
         platform: ``sys.platform`` of the process.
+        home: its user's home folder, if it is not this process's own.
 
     Raises:
         OSError: it would be in the home folder, and there is none.
     """
     if env.get("JUPYTER_RUNTIME_DIR"):
         return os.path.abspath(env["JUPYTER_RUNTIME_DIR"])
-    return os.path.abspath(os.path.join(_data_dir(env, platform), "runtime"))
+    return os.path.abspath(os.path.join(_data_dir(env, platform, home), "runtime"))
 
 
-def _data_dir(env: "Mapping[str, str]", platform: str) -> str:
+def _data_dir(env: "Mapping[str, str]", platform: str, home: str) -> str:
     if env.get("JUPYTER_DATA_DIR"):
         return env["JUPYTER_DATA_DIR"]
-    home = os.path.expanduser("~")
+    home = os.path.expanduser(home)
     if not os.path.isabs(home):
         raise FileNotFoundError("no home folder")
     by_platform = env.get("JUPYTER_PLATFORM_DIRS", "false").lower()
@@ -108,8 +109,13 @@ def private_temporary_dir() -> str:
         OSError: the name is taken by somebody else's folder, a link or a file.
     """
     owner = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-    base = os.environ.get("TMPDIR" if os.name == "posix" else "TEMP") or os.path.join(os.sep, "tmp")
-    return own_folder(os.path.abspath(os.path.join(base, f"rtconsole-{owner}")), private=True)
+    return own_folder(temporary_dir(os.environ, owner), private=True)
+
+
+def temporary_dir(env: "Mapping[str, str]", owner: object) -> str:
+    """Return where :func:`private_temporary_dir` is for this environment and user."""
+    base = env.get("TMPDIR" if os.name == "posix" else "TEMP") or os.path.join(os.sep, "tmp")
+    return os.path.abspath(os.path.join(base, f"rtconsole-{owner}"))
 
 
 def socket_dir() -> str:

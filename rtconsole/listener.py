@@ -33,8 +33,7 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 # With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
 _SPECIAL = (
     *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
-    *("XDG_DATA_HOME", "TMPDIR"),
-    *("RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER", "RTCONSOLE_HISTORY"),
+    *("XDG_DATA_HOME", "TMPDIR", "RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER", "RTCONSOLE_HISTORY"),
 )
 
 # resting: parked without a thread, while the program forks
@@ -142,7 +141,9 @@ class Listener:
         except OSError:  # deleted
             cwd = None
         self.info["rtconsole"] = {
+            "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
             "version": __version__,
+            "machine": _socket.gethostname(),
             "pid": (pid := os.getpid()),
             "create_time": create_time(),
             "argv": sys.orig_argv,
@@ -257,8 +258,7 @@ def is_own_folder(path: str, forbidden: int) -> bool:
         found = os.lstat(path)
     except OSError:
         return False
-    is_folder = found.st_mode & 0o170000 == 0o040000
-    return is_folder and found.st_uid == os.geteuid() and not found.st_mode & forbidden
+    return found.st_mode & (0o170000 | forbidden) == 0o040000 and found.st_uid == os.geteuid()
 
 
 def create_time() -> float:

@@ -92,7 +92,9 @@ def test_it_says_what_a_client_and_a_person_need(launch: Launcher, are_usual: bo
     created = about.pop("create_time")
     assert abs(created - psutil.Process(program.pid).create_time()) < 0.02
     assert about == {
+        "status": "dormant    0",
         "version": __version__,
+        "machine": socket.gethostname(),
         "pid": program.pid,
         "argv": [sys.executable, str(launch.home / "work.py"), *arguments],
         "cwd": os.path.realpath(launch.home),

@@ -9,6 +9,18 @@ ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = ("__init__", "listener", "lifecycle", "folders", "debuglog", "curve", "refusal")
 
+# The side of the person who looks, from the bottom up; those in a line know each other.
+OPERATOR = (
+    ("errors",),
+    ("connection", "places", "processes", "hook"),
+    ("targets", "client", "ssh"),
+    ("diagnosis", "console"),
+    ("cli",),
+    ("__main__",),
+)
+# What lives in the program, or gets it there.
+PROGRAM = ("listener", "lifecycle", "embed", "refusal", "debuglog", "kernel")
+
 
 def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
     """Return what a module imports, in full names; with ``top_only`` when it is imported."""
@@ -32,10 +44,17 @@ def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def test_only_the_kernel_imports_zmq_and_ipython() -> None:
+def test_only_the_kernel_and_the_client_import_zmq_and_ipython() -> None:
     for path in [*modules("sitehook"), *modules("rtconsole")]:
+        used = {name.partition(".")[0] for name in imports_of(path)} & ZMQ_SIDE
+        if path.name == "client.py":
+            at_import = {name.partition(".")[0] for name in imports_of(path, top_only=True)}
+            assert not at_import & ZMQ_SIDE, "commands that connect to nothing would pay for it"
+            used -= {"zmq", "jupyter_client"}
+        if "console" in path.parts:
+            used -= {"IPython"}  # its lexer and what knows whether a cell is complete
         if "kernel" not in path.parts:
-            assert not {name.partition(".")[0] for name in imports_of(path)} & ZMQ_SIDE, path
+            assert not used, path
 
 
 def test_nothing_imports_what_is_above_it() -> None:
@@ -46,6 +65,9 @@ def test_nothing_imports_what_is_above_it() -> None:
             # the kernel knows the listener by what it is handed, and tells it of its failure
             above = {"rtconsole.listener", "rtconsole.lifecycle", "rtconsole.embed"}
             assert not above & used, path
+        if path.name == "client.py" or "console" in path.parts:
+            # the operator's side meets the kernel at the protocol, and nowhere else
+            assert not any(name.startswith("rtconsole.kernel") for name in used), path
 
 
 def test_start_up_modules_import_the_standard_library_only() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,27 +12,20 @@ import IPython
 from ipykernel.control import ControlThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
-from ipykernel.shellchannel import ShellChannelThread
 from IPython.core.compilerop import CachingCompiler
 from jupyter_client.session import extract_header
 from tornado.ioloop import IOLoop
 from traitlets import Type
 
 from rtconsole import __version__
-from rtconsole.recorder import Recorder
-from rtconsole.settings import Settings
 
-from . import cell
+from . import cell, kinds
 from .interrupt import Interrupts
-from .iopub import Message
-from .mirror import Mirror
 from .namespace import Namespace
-from .publisher import Piece, Publisher, Text, dropped, split
+from .output import Output
 from .shell import Shell
-
-# Seconds of silence after a kernel_info_request: clients that attach read iopub until
-# nothing has come for 0.2 s, without a limit (jupyter_client's wait_for_ready).
-SILENCE = 0.35
+from .stacks import all_stacks
+from .status import Status
 
 
 def new_loop(log: logging.Logger) -> IOLoop:
@@ -58,13 +51,6 @@ def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
 class Control(ControlThread):
     def __init__(self, loop: IOLoop, **options: Any) -> None:
         super().__init__(**options)
-        self.io_loop.close()
-        self.io_loop: IOLoop = loop
-
-
-class ShellChannel(ShellChannelThread):
-    def __init__(self, context: Any, loop: IOLoop, **options: Any) -> None:
-        super().__init__(context, **options)
         self.io_loop.close()
         self.io_loop: IOLoop = loop
 
@@ -105,39 +91,27 @@ class Kernel(IPythonKernel):
         self,
         namespace: Namespace,
         program: str,
-        settings: Settings,
-        recorder: Recorder,
-        main_thread_id: int,
+        output: Output,
+        status: Status,
+        own_threads: Collection[int],
         **traits: Any,
     ) -> None:
         """
         Args:
             namespace: what a cell's names mean.
             program: what the program is called, for the banner.
-            recorder: keeps what the program wrote.
-            main_thread_id: identifier of the program's main thread.
+            output: where output goes.
+            status: what those who list the processes see.
+            own_threads: identifiers of the console's threads; may grow later.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
         self._program = program
+        self._status = status
+        self._own_threads = own_threads
         self._interrupts = Interrupts()
-        self._settings = settings
-        self.recorder = recorder
-        self.publisher = Publisher(
-            self.iopub_thread.io_loop.asyncio_loop,
-            send=self._send_text,
-            send_earlier=lambda: self.iopub_thread._handle_event([]),
-            greet=self._greet,
-            recorder=recorder,
-            main_thread_id=main_thread_id,
-            window=settings.window,
-            limit=settings.buffer,
-        )
-        self.mirror = Mirror(self.publisher, settings.output)
+        self.output = output
         self.iopub_thread.on_change = self._audience_changed
-        self.iopub_thread.dropped_notice = lambda lines: self._message(
-            Text("stderr", dropped(lines), {}, Piece("stderr", None, "").metadata(dropped=lines))
-        )
         self.shell = Shell(
             namespace,
             self._interrupts,
@@ -154,22 +128,22 @@ class Kernel(IPythonKernel):
         self.comm_manager = comm.get_comm_manager()
         for name in ("comm_open", "comm_msg", "comm_close"):
             self.shell_handlers[name] = getattr(self.comm_manager, name)
+        self.control_handlers["stack_request"] = self.stack_request
         self.routes = cell.Routes(
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
                 (KernelBase, self),
             ],
-            self.mirror.cell,
+            self.output.mirror.cell,
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------
 
     def write_output(self, stream: str, text: str, parent: dict[str, Any]) -> None:
-        self.publisher.put(stream, text, parent)
+        self.output.publisher.put(stream, text, parent)
 
     def flush_output(self) -> None:
-        """Have all text on its way before whatever is sent next."""
-        self.iopub_thread.schedule(self.publisher.drain)
+        self.output.flush()
 
     def ask(self, prompt: str, password: bool) -> str:
         answer: str = self.getpass(prompt) if password else self.raw_input(prompt)
@@ -178,42 +152,10 @@ class Kernel(IPythonKernel):
     def display(self, value: object) -> None:
         self.shell.displayhook(value)
 
-    # -- the program's output ------------------------------------------------------------
-
-    def _message(self, item: Text) -> Message:
-        """Return a stream message. In the iopub thread, as the following."""
-        content = {"name": item.stream, "text": item.text}
-        message = self.session.msg("stream", content, item.parent, metadata=item.metadata)
-        frames = self.session.serialize(message, ident=f"stream.{item.stream}".encode())
-        return Message(frames, lines=item.text.count("\n"))
-
-    def _send_text(self, item: Text) -> None:
-        self.iopub_thread.publish(self._message(item))
-
     def _audience_changed(self) -> None:
-        """A client came or went: mirror while there is one."""
-        if self._settings.history and any(not s.greeted for s in self.iopub_thread.subscribers):
-            self.publisher.hold("newcomer", SILENCE)
-            self.publisher.has_newcomers = True
-            self.publisher.wake()
-        self.mirror.listen(bool(self.iopub_thread.subscribers))
-
-    def _greet(self) -> None:
-        """Show those who just came what was kept (RTCONSOLE_HISTORY)."""
-        for newcomer in self.iopub_thread.subscribers:
-            if newcomer.greeted:
-                continue
-            newcomer.greeted = True
-            for stream, text in self.recorder.kept() if self._settings.history else ():
-                for part in split(text):
-                    metadata = Piece(stream, None, "").metadata(kept=True)
-                    message = self._message(Text(stream, part, {}, metadata))
-                    self.iopub_thread.send_to(newcomer, message)
-
-    def say_all(self) -> None:
-        """Send what the program has written until now; nobody holds it back any more."""
-        self.publisher.drain()
-        self.publisher.drain_program()
+        """A client came or went. In the iopub thread."""
+        self._status.clients_are(len(self.iopub_thread.subscribers))
+        self.output.audience_changed()
 
     def start(self) -> None:
         """Not IPythonKernel.start, which sets the debugger going."""
@@ -251,7 +193,7 @@ class Kernel(IPythonKernel):
         if channel == "shell":
             header = extract_header(parent)
             cell.current.set(cell.Cell(self, header))
-            self.publisher.release(header.get("session"))
+            self.output.client_goes_on(header.get("session"))
 
     def pre_handler_hook(self) -> None:
         """Set no handler for SIGINT: that is the program's."""
@@ -274,20 +216,35 @@ class Kernel(IPythonKernel):
     async def kernel_info_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer, and let iopub be silent for as long as clients wait for it to be."""
         session = extract_header(parent).get("session")
-        self.publisher.hold(session, 10 * SILENCE)
+        self.output.clients_wait_for_silence(session, answered=False)
         await super().kernel_info_request(stream, ident, parent)
-        self.publisher.hold(session, SILENCE)
+        self.output.clients_wait_for_silence(session, answered=True)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        if self._settings.parent == "last" and not parent["content"].get("silent"):
-            self.publisher.last_parent = extract_header(parent)
-        with self._interrupts.request():
+        if not parent["content"].get("silent"):
+            self.output.cell_begins(extract_header(parent))
+        with self._status.cell(), self._interrupts.request():
             await super().execute_request(stream, ident, parent)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        """Interrupt the running cell. The original sends SIGINT to the process or its group."""
-        await self._interrupts.interrupt()
+        """Interrupt the running cell. The original sends SIGINT to the process or its group.
+
+        A ``subshell_id`` in the header says whose cell; without one it is the main shell's
+        or, if none runs there, whatever runs.
+        """
+        subshell = parent["header"].get("subshell_id")
+        thread = self.shell_channel_thread.manager.thread_of(subshell)
+        await self._interrupts.interrupt(thread, or_any=subshell is None)
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+
+    async def stack_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Tell the stacks of all threads, as :func:`.stacks.all_stacks` does.
+
+        A message of our own, on the control channel, whose thread answers while a cell hangs.
+        """
+        threads = all_stacks(self._own_threads, self._interrupts.threads())
+        content = {"status": "ok", "threads": threads}
+        self.session.send(stream, "stack_reply", content, parent, ident=ident)
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer, and stay. The original ends the program's children and stops the loops.
@@ -299,8 +256,10 @@ class Kernel(IPythonKernel):
 
     # Coroutines, since ipykernel warns of others: with -W error that would be no answer.
 
-    async def do_complete(self, *arguments: Any, **options: Any) -> Any:
-        return super().do_complete(*arguments, **options)
+    async def do_complete(self, code: str, cursor_pos: int) -> Any:
+        reply = super().do_complete(code, cursor_pos)
+        kinds.fill_in(reply, code, self.shell.user_ns)
+        return reply
 
     async def do_inspect(self, *arguments: Any, **options: Any) -> Any:
         return super().do_inspect(*arguments, **options)

@@ -48,6 +48,11 @@ class Interrupts:
             with self._lock:
                 self._requests.pop(thread, None)
 
+    def threads(self) -> list[int]:
+        """Return the identifiers of the threads that serve an execute_request."""
+        with self._lock:
+            return list(self._requests)
+
     @contextmanager
     def interruptible(self, task: "asyncio.Task[Any] | None" = None) -> Iterator[None]:
         """Let the with block, which runs a cell's code, be interrupted.
@@ -84,16 +89,19 @@ class Interrupts:
                 if running.thrown:
                     _set_exception(thread, None)  # too late to be raised in the cell
 
-    async def interrupt(self, patience: float = 0.25) -> None:
+    async def interrupt(self, thread: int | None, or_any: bool, patience: float = 0.25) -> None:
         """Interrupt what runs now; an idle kernel ignores it.
 
         Args:
+            thread: whose cell is meant.
+            or_any: if none runs there, those of all other threads are.
             patience: seconds for an event loop to cancel its cell's task, after which the
                 cell is taken to be computing and gets the exception.
         """
         waiting = []
         with self._lock:
-            for thread in self._requests:
+            meant = [one for one in self._requests if one == thread]
+            for thread in meant or (list(self._requests) if or_any else []):
                 running = self._running.get(thread)
                 if running is not None and running.task is None:
                     running.thrown = _set_exception(thread, KeyboardInterrupt)

@@ -112,6 +112,7 @@ class IOPub(IOPubThread):
         self._limit = limit
         self._plain: list[bytes] = []
         self._serial = 0
+        self._tags: deque[bytes] = deque()  # given to connections, of messages not yet read
         self._retry = _RETRY
         self._retrying = False
         self.on_change = lambda: None
@@ -138,19 +139,28 @@ class IOPub(IOPubThread):
         """Enter clients that subscribe, and see which have gone."""
         while not self.closed and self.socket.EVENTS & zmq.POLLIN:
             frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            # For the connection that libzmq takes this for. Messages that are none of its
+            # business (junk, on a channel that takes no messages) are counted there like
+            # subscriptions: so the tags of those behind them are due already.
+            self._serial += 1
+            self._tags.append(b"\0%d:" % self._serial)
+            self.socket.setsockopt(zmq.SUBSCRIBE, self._tags[-1])
             data = frame.bytes
             event, topic = data[:1], data[1:]
+            if event not in (b"\0", b"\x01"):
+                continue
+            tag = self._tags.popleft()
             try:
                 fd = int(frame.get("__fd"))  # the connection's (zmq_msg_gets)
             except (zmq.ZMQError, ValueError):
                 fd = -1  # it is closed
             if event == b"\x01":
-                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
+                self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
             elif event == b"\0" and not topic:
                 self._leave(fd)
             elif event == b"\0" and topic in self._plain:
                 self._plain.remove(topic)
-            # anything else is nobody's subscription
+        self._tags.clear()
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -159,10 +169,8 @@ class IOPub(IOPubThread):
             self.socket.setsockopt(zmq.SUBSCRIBE, topic)
             self._broadcast([topic, *self._welcome(topic).frames])
 
-    def _enter(self, fd: int) -> None:
-        self._serial += 1
-        new = Subscriber(b"\0%d:" % self._serial, fd)
-        self.socket.setsockopt(zmq.SUBSCRIBE, new.tag)  # for the connection just heard of
+    def _enter(self, tag: bytes, fd: int) -> None:
+        new = Subscriber(tag, fd)
         self._give(new, self._welcome(b""))
         self.subscribers.append(new)
         self.on_change()

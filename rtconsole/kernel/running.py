@@ -128,8 +128,10 @@ class RunningKernel:
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, hostsys, iopub, profile
+        from . import app, hostsys, iopub, profile, subshells
         from .namespace import Namespace, Scope
+        from .output import Output
+        from .status import Status
 
         log = _log()
         info, context = self._info, self._context
@@ -144,13 +146,16 @@ class RunningKernel:
         shell_socket.router_handover = 1
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
         wanted = settings.from_environment()
+        status = Status(self._listener)
         publisher = iopub.IOPub(
             self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
         )
         for own in (loop, publisher.io_loop.asyncio_loop):
             app.keep_errors(own, log)
         control = app.Control(app.new_loop(log), daemon=True)
-        shell_channel = app.ShellChannel(context, app.new_loop(log), daemon=True)
+        shell_channel = subshells.ShellChannel(
+            context, lambda: app.new_loop(log), self._threads, daemon=True
+        )
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(wanted.profile)
@@ -158,9 +163,15 @@ class RunningKernel:
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
-            wanted,
-            recorder.current or recorder.Recorder(_KEPT),
-            self._listener.main_thread_id,
+            Output(
+                publisher,
+                session,
+                wanted,
+                recorder.current or recorder.Recorder(_KEPT),
+                self._listener.main_thread_id,
+            ),
+            status,
+            self._threads,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -183,6 +194,7 @@ class RunningKernel:
             self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
         )
         kernel.start()
+        status.change()
         profile.run_startup_files(chosen, kernel.shell)
 
     def enter(self, scope: Any) -> None:
@@ -199,7 +211,7 @@ class RunningKernel:
         """In a forked child: none of the threads is here; let no destructor touch anything."""
         _abandoned.append(self)
         if self.kernel is not None:
-            self.kernel.mirror.abandon()
+            self.kernel.output.mirror.abandon()
             self.kernel.routes.abandon()
 
     def say_goodbye(self) -> None:
@@ -213,12 +225,12 @@ class RunningKernel:
         if os.getpid() != self._pid or not self.kernel.iopub_thread.subscribers:
             return
         sent = threading.Event()
-        self.kernel.iopub_thread.schedule(self.kernel.say_all)
+        self.kernel.iopub_thread.schedule(self.kernel.output.say_all)
         self.kernel.send_shutdown_notice()
         self.kernel.iopub_thread.schedule(sent.set)
         sent.wait(_EXIT_PATIENCE)
         time.sleep(_EXIT_WRITE)
-        self.kernel.mirror.end()
+        self.kernel.output.mirror.end()
 
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
@@ -237,7 +249,7 @@ class RunningKernel:
             from . import hostsys
 
             hostsys.remove()
-            kernel.mirror.listen(False)
+            kernel.output.mirror.listen(False)
             for thread in (kernel.control_thread, kernel.shell_channel_thread):
                 thread.stop()
                 thread.join(_STOP_PATIENCE)

@@ -28,7 +28,7 @@ class OutputMagics(Magics):
 
         It holds for all clients of this process, until it ends.
         """
-        mirror = self.shell.kernel.mirror
+        mirror = self.shell.kernel.output.mirror
         wanted = parameter_s.strip().lower()
         if wanted and wanted not in MODES:
             raise UsageError(f"%mirror {wanted}: it is one of {', '.join(MODES)}")
@@ -67,12 +67,12 @@ class OutputMagics(Magics):
         running = cell.running()
         if running is None:
             raise UsageError("%tail shows output in the cell that it is called in")
-        kernel = self.shell.kernel
+        output = self.shell.kernel.output
         chooser = Chooser(pattern, stream)
         tail = Tail(running.parent, chooser.choose)
-        for name, text in _last(kernel.recorder.kept(), int(lines or 0)):
+        for name, text in _last(output.recorder.kept(), int(lines or 0)):
             running.write(name, chooser.choose(Piece(name, None, text)))
-        kernel.publisher.tails.append(tail)
+        output.publisher.tails.append(tail)
         end = None if seconds is None else time.monotonic() + seconds
         try:
             while end is None or time.monotonic() < end:
@@ -81,7 +81,7 @@ class OutputMagics(Magics):
         except KeyboardInterrupt:
             pass
         finally:
-            kernel.publisher.tails.remove(tail)
+            output.publisher.tails.remove(tail)
             for name, text in chooser.rest():
                 running.write(name, text)
 

@@ -1,0 +1,63 @@
+"""Other programs that get the terminal for a while: a pager, an editor."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from prompt_toolkit.application import run_in_terminal
+
+from .lines import without_colours
+from .screen import Screen
+
+
+async def page(screen: Screen, text: str) -> None:
+    """Show ``text``: in a pager if it is longer than the terminal, else above the prompt."""
+    text = text.rstrip("\n")
+    width = max(1, screen.columns)
+    rows = sum(1 + len(without_colours(line)) // width for line in text.split("\n"))
+    command = _pager()
+    if rows < screen.rows - 2 or not command:
+        screen.show(text)
+        return
+    env = {"LESS": "-RX", **os.environ}
+    await _run(command, env, (text if screen.has_colours else without_colours(text)) + "\n")
+
+
+def _pager() -> list[str]:
+    if os.environ.get("PAGER"):
+        return shlex.split(os.environ["PAGER"])
+    return next(([found] for name in ("less", "more") if (found := shutil.which(name))), [])
+
+
+async def edit(filename: str, line: int) -> str | None:
+    """Have a file edited in ``$VISUAL`` or ``$EDITOR``, and return its text; None if it failed."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    name = os.path.basename(shlex.split(editor)[0])
+    # the editors that know how to open a file at a line
+    at = [f"+{line}"] if line and name in ("vi", "vim", "nvim", "nano", "emacs", "joe") else []
+    if not await _run([*shlex.split(editor), *at, filename], dict(os.environ), None):
+        return None
+    try:
+        with open(filename, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeError):
+        return None
+
+
+async def _run(command: list[str], env: dict[str, str], text: str | None) -> bool:
+    """Run ``command`` on the terminal; tell whether it succeeded."""
+
+    def run() -> bool:
+        options: dict[str, Any] = {"env": env, "check": False}
+        if text is not None:
+            options |= {"input": text, "text": True, "errors": "replace"}
+        try:
+            return subprocess.run(command, **options).returncode == 0
+        except OSError as error:
+            print(f"{command[0]}: {error.strerror}", file=sys.stderr)
+            return False
+
+    return await run_in_terminal(run, in_executor=True)

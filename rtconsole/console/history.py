@@ -1,0 +1,32 @@
+"""What was typed, kept for each program in the user's own state folder."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+
+def state_dir(env: Mapping[str, str]) -> Path:
+    """Return rtconsole's state folder, which may not exist: see the XDG base directories."""
+    base = env.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "rtconsole"
+
+
+def history_of(program: str, env: Mapping[str, str]) -> History:
+    """Return the history of what was typed into a program of this name.
+
+    Kept in memory where the folder cannot be written.
+    """
+    name = re.sub(r"[^\w.-]", "_", program).lstrip(".")[:100] or "python"
+    path = state_dir(env) / "history" / name
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # what is typed may hold secrets
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(path))

@@ -1,0 +1,320 @@
+"""A person at the console of one process: from attaching to leaving."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import History
+from prompt_toolkit.output import Output
+
+from rtconsole.client import Connection, pid_of, program_of
+from rtconsole.errors import Gone
+
+from . import helpers
+from .cells import Cell, Cells
+from .completion import KernelCompleter, inspect
+from .lines import RESET
+from .prompt import Prompt
+from .screen import CYAN, DIM, GREEN, YELLOW, Screen
+from .view import View
+from .watch import Watch
+
+# Seconds: until a person who waits for the first answer is told why; for small requests.
+_WAKING = 1.5
+_PATIENCE = 5.0
+
+# For a cell to begin, after which it is taken to wait for another client's.
+_BEGINNING = 1.0
+
+_LEAVE = frozenset(("exit", "quit", "exit()", "quit()", "%exit", "%quit"))
+
+
+class Options(NamedTuple):
+    """How the console behaves.
+
+    Attributes:
+        quiet: do not show the program's output.
+        follow: show the cells of other clients with their output.
+        vi: vi keys instead of emacs keys.
+        colours: colours, for a terminal that has them.
+    """
+
+    quiet: bool = False
+    follow: bool = False
+    vi: bool = False
+    colours: bool = True
+
+
+class Session:
+    """One console on one terminal. Implements what the prompt's keys do."""
+
+    def __init__(
+        self,
+        info: dict[str, Any],
+        pid: int,
+        file: Path | None,
+        options: Options,
+        history: History,
+        output: Output,
+    ) -> None:
+        """
+        Args:
+            info: what the connection file says.
+            pid: the process on this machine; 0 if it is on another one.
+            file: the connection file, where it is known.
+            history: of what is typed.
+            output: the terminal.
+        """
+        self.name = program_of(info)
+        self.pid = pid or pid_of(info)
+        self.screen = Screen(output, options.colours)
+        self.connection = Connection(info)
+        self.cells = Cells(self.connection, self._refresh)
+        self.view = View(self.screen, self.cells, self.connection.session_id, options)
+        self.prompt = Prompt(
+            self, self.screen, self._label, history, KernelCompleter(self), options.vi
+        )
+        self.watch = Watch(self.connection, pid, file, self._warn, self._end)
+        self.watch.is_waiting = lambda: self.cells.current is not None
+        self._stopping: asyncio.Task[None] | None = None
+        self._offer: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_words = ""
+        self.connection.on_iopub = self._on_iopub
+        self.connection.on_stdin = self._on_input_request
+
+    async def run(self) -> None:
+        """Attach, and stay until the person leaves or the process ends.
+
+        Raises:
+            Gone: the process ended before it answered.
+        """
+        self.connection.open()
+        watching = asyncio.create_task(self.watch.run())
+        running: asyncio.Task[None] | None = None
+        try:
+            await self._greet()
+            running = asyncio.create_task(self._run_cells())
+            await self.prompt.run()
+        finally:
+            tasks = [watching, *self._tasks, *([running] if running else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.cells.delete_subshell()
+            await self.connection.close()
+            self.screen.flush()
+        if self._last_words:
+            self.screen.note(self._last_words, YELLOW)
+        else:
+            self.screen.note(f"left {self.watch.name}, which goes on")
+        self.screen.flush()
+
+    async def _greet(self) -> None:
+        """Wait for the kernel and show its banner."""
+        _, answer = self.connection.send("control", "kernel_info_request", {})
+        began = time.monotonic()
+        told = False
+        while True:
+            try:
+                reply = await asyncio.wait_for(asyncio.shield(answer), 0.1)
+                break
+            except TimeoutError:
+                pass
+            if self._last_words:
+                raise Gone(f"{self._last_words}, before it answered")
+            if not told and time.monotonic() - began > _WAKING:
+                told = True
+                self.screen.note(f"waiting for {self.watch.name} to answer; Ctrl-C gives up")
+        self.screen.show(str(reply.get("banner", "")).rstrip("\n"))
+        self.screen.note("F4 or Ctrl-O: the program's output off and on. Ctrl-D leaves.")
+
+    # -- what the prompt's keys do -------------------------------------------------------
+
+    def run_cell(self, code: str) -> None:
+        """Queue a cell; several may be typed ahead."""
+        if code.strip() in _LEAVE:
+            self.leave()
+            return
+        self.cells.put(code)
+
+    def interrupt(self) -> bool:
+        """Interrupt our cell, and nothing else; offer another shell if that does not help."""
+        cell = self.cells.current
+        if cell is None:
+            return self._drop_typed()
+        cell.interrupts += 1
+        self._drop_typed()
+        if self._offer is not None and not self._offer.done():
+            self._offer.cancel()  # another Ctrl-C says no
+            self.cells.interrupt()
+        elif self._stopping is None or self._stopping.done():
+            self._stopping = self._spawn(self._stop_cell(cell))
+        return True
+
+    async def _stop_cell(self, cell: Cell) -> None:
+        """Interrupt a cell; offer another shell if that was tried before."""
+        try:
+            await asyncio.wait_for(cell.begun.wait(), _BEGINNING)
+        except TimeoutError:
+            reason = "Another client's cell runs there; yours has not begun, and will after it."
+        else:
+            self.cells.interrupt()
+            if cell.interrupts < 2:
+                return
+            reason = "The cell does not stop: it waits in C (a lock, a long call)."
+        self._offer = self._spawn(self._offer_shell(cell, reason))
+
+    def _drop_typed(self) -> bool:
+        """Forget the cells that were typed ahead; true if there were any."""
+        if dropped := self.cells.clear():
+            self.screen.note(f"({dropped} typed ahead: not run)")
+        return bool(dropped)
+
+    def leave(self) -> None:
+        """Leave without asking; the program goes on, and so does a cell."""
+        self.prompt.stop()
+
+    def toggle_output(self) -> None:
+        state = "shown" if self.view.toggle_quiet() else "not shown"
+        self.screen.note(f"(the program's output is {state})")
+
+    def inspect(self, document: Document) -> None:
+        self._spawn(self._inspect(document))
+
+    async def _inspect(self, document: Document) -> None:
+        if not self.can_ask():
+            return
+        try:
+            text = await inspect(self, document)
+        except TimeoutError:
+            return
+        if text:
+            await helpers.page(self.screen, text)
+
+    # -- other shells --------------------------------------------------------------------
+
+    @property
+    def subshell(self) -> str | None:
+        return self.cells.subshell
+
+    def can_ask(self) -> bool:
+        return self.cells.current is None
+
+    async def _offer_shell(self, cell: Cell, reason: str) -> None:
+        """Offer a shell beside the one that hangs; taken back if the cell ends or begins."""
+        self.screen.note(reason, YELLOW)
+        question = asyncio.create_task(self.prompt.ask("A fresh shell beside it (Y/n)? "))
+        beginning = asyncio.create_task(cell.begun.wait())
+        waiting: list[asyncio.Future[Any]] = [question, cell.done]
+        if not cell.begun.is_set():
+            waiting.append(beginning)
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if beginning in waiting and beginning.done():
+                self.cells.interrupt()  # as was asked for
+            if not question.done() or question.result().strip().lower() not in ("", "y", "yes"):
+                return
+        finally:
+            question.cancel()
+            beginning.cancel()
+        try:
+            await self.cells.open_subshell(_PATIENCE)
+        except TimeoutError:
+            self._warn("The kernel does not answer; no other shell can be had.")
+            return
+        self.screen.note("A fresh shell; what the other one still says is shown, too.", YELLOW)
+        cell.done.add_done_callback(lambda _: self.screen.note("(the cell that hung has ended)"))
+
+    # -- what comes from the kernel ------------------------------------------------------
+
+    def _on_iopub(self, message: dict[str, Any]) -> None:
+        if message["msg_type"] == "shutdown_reply":
+            self.watch.on_goodbye()
+        else:
+            self.view.show(message)
+
+    def _on_input_request(self, message: dict[str, Any]) -> None:
+        content = message["content"]
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = self._spawn(
+            self._answer(str(content.get("prompt", "")), bool(content.get("password")))
+        )
+
+    async def _answer(self, text: str, password: bool) -> None:
+        """Ask what a cell asks for; taken back if the cell ends without the answer."""
+        cell = self.cells.current
+        question = asyncio.create_task(self.prompt.ask(text, password))
+        waiting: list[asyncio.Future[Any]] = [question, *([cell.done] if cell else [])]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if question.done():
+                answer = question.result()
+                self.screen.show(text + ("" if password or answer == "\x04" else answer))
+                self.connection.answer_input(answer)
+        finally:
+            question.cancel()
+
+    async def _run_cells(self) -> None:
+        """Run what is typed, one cell after the other."""
+        while True:
+            code = await self.cells.next()
+            self.view.echo(self._label(self.screen.columns, busy=False), code)
+            cell = self.cells.start(code)
+            ends: list[asyncio.Future[Any]] = [cell.done, cell.abandoned]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if cell.done.done() and not cell.done.cancelled():
+                self.cells.finish(cell)
+                self.view.end_lines()
+                for payload in cell.done.result().get("payload", []):
+                    await self._obey(payload)
+            self._refresh()
+
+    async def _obey(self, payload: dict[str, Any]) -> None:
+        """Do what a cell asks its frontend for."""
+        source = payload.get("source")
+        if source == "page":
+            await helpers.page(self.screen, str(payload["data"].get("text/plain", "")))
+        elif source == "set_next_input":
+            self.prompt.put(str(payload.get("text", "")))
+        elif source == "edit_magic":
+            text = await helpers.edit(str(payload["filename"]), int(payload["line_number"] or 0))
+            if text is not None and text.strip():
+                self.prompt.put(text)  # Enter runs it
+        elif source == "ask_exit":
+            self.leave()
+
+    # -- appearance, and the end ---------------------------------------------------------
+
+    def _label(self, columns: int, busy: bool | None = None) -> str:
+        """Return what stands before the typed text: whose program this is."""
+        busy = self.cells.current is not None if busy is None else busy
+        number = f"[{self.cells.count + 1}]" if self.cells.count is not None else ""
+        if columns < 50:
+            return f"{DIM}{self.pid}…{RESET} " if busy else f"{GREEN}{self.pid}>{RESET} "
+        name = self.name if len(self.name) <= 24 else self.name[:23] + "…"
+        if busy:
+            return f"{DIM}{name} {self.pid} runs your cell:{RESET} "
+        beside = " beside" if self.cells.subshell else ""
+        return f"{CYAN}{name} {self.pid}{RESET}{beside} {GREEN}In{number}:{RESET} "
+
+    def _refresh(self) -> None:
+        if self.prompt.is_running():
+            self.screen.flush()
+
+    def _warn(self, text: str) -> None:
+        self.screen.note(text, YELLOW)
+
+    def _end(self, text: str) -> None:
+        self._last_words = text
+        self.prompt.stop()
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,117 @@
+"""What the program and the cells print, on its way to the clients: all of it put together."""
+
+from typing import Any
+
+from rtconsole.recorder import Recorder
+from rtconsole.settings import Settings
+
+from .iopub import IOPub, Message
+from .mirror import Mirror
+from .publisher import Piece, Publisher, Text, dropped, split
+
+# Seconds of silence after a kernel_info_request: clients that attach read iopub until
+# nothing has come for 0.2 s, without a limit (jupyter_client's wait_for_ready).
+_SILENCE = 0.35
+_LONGEST_SILENCE = 3.0
+
+
+class Output:
+    """The output of a kernel.
+
+    Attributes:
+        mirror: the hooks on the program's streams.
+        publisher: sends what they collect.
+        recorder: keeps the end of it.
+    """
+
+    def __init__(
+        self,
+        iopub: IOPub,
+        session: Any,
+        settings: Settings,
+        recorder: Recorder,
+        main_thread_id: int,
+    ) -> None:
+        """
+        Args:
+            session: the kernel's ``jupyter_client.session.Session``.
+            main_thread_id: identifier of the program's main thread.
+        """
+        self._iopub = iopub
+        self._session = session
+        self._settings = settings
+        self.recorder = recorder
+        self.publisher = Publisher(
+            iopub.io_loop.asyncio_loop,
+            send=lambda item: iopub.publish(self._message(item)),
+            send_earlier=lambda: iopub._handle_event([]),
+            greet=self._greet,
+            recorder=recorder,
+            main_thread_id=main_thread_id,
+            window=settings.window,
+            limit=settings.buffer,
+        )
+        self.mirror = Mirror(self.publisher, settings.output)
+        iopub.dropped_notice = self._dropped_notice
+
+    # -- for the kernel, from its threads ------------------------------------------------
+
+    def flush(self) -> None:
+        """Have all text of cells on its way before whatever is sent next."""
+        self._iopub.schedule(self.publisher.drain)
+
+    def clients_wait_for_silence(self, session: str, answered: bool) -> None:
+        """Hold the program's output back: a client asked for kernel_info.
+
+        Args:
+            session: the client's.
+            answered: whether it has its reply, after which it waits not for long.
+        """
+        self.publisher.hold(session, _SILENCE if answered else _LONGEST_SILENCE)
+
+    def client_goes_on(self, session: str) -> None:
+        """A client asked for something else: it does not wait for silence any more."""
+        self.publisher.release(session)
+
+    def cell_begins(self, header: dict[str, Any]) -> None:
+        """The program's output belongs to this cell from now on, if it is to."""
+        if self._settings.parent == "last":
+            self.publisher.last_parent = header
+
+    # -- in the iopub thread -------------------------------------------------------------
+
+    def audience_changed(self) -> None:
+        """A client came or went: mirror while there is one."""
+        if self._settings.history and any(not s.greeted for s in self._iopub.subscribers):
+            self.publisher.hold("newcomer", _SILENCE)
+            self.publisher.has_newcomers = True
+            self.publisher.wake()
+        self.mirror.listen(bool(self._iopub.subscribers))
+
+    def say_all(self) -> None:
+        """Send what the program has written until now; nobody holds it back any more."""
+        self.publisher.drain()
+        self.publisher.drain_program()
+
+    def _greet(self) -> None:
+        """Show those who just came what was kept (RTCONSOLE_HISTORY)."""
+        for newcomer in self._iopub.subscribers:
+            if newcomer.greeted:
+                continue
+            newcomer.greeted = True
+            for stream, text in self.recorder.kept() if self._settings.history else ():
+                metadata = Piece(stream, None, "").metadata(kept=True)
+                for part in split(text):
+                    message = self._message(Text(stream, part, {}, metadata))
+                    self._iopub.send_to(newcomer, message)
+
+    def _message(self, item: Text) -> Message:
+        """Return a stream message."""
+        content = {"name": item.stream, "text": item.text}
+        message = self._session.msg("stream", content, item.parent, metadata=item.metadata)
+        frames = self._session.serialize(message, ident=f"stream.{item.stream}".encode())
+        return Message(frames, lines=item.text.count("\n"))
+
+    def _dropped_notice(self, lines: int) -> Message:
+        metadata = Piece("stderr", None, "").metadata(dropped=lines)
+        return self._message(Text("stderr", dropped(lines), {}, metadata))

@@ -1,0 +1,433 @@
+"""``rtconsole attach`` typed into as a person would: cells, output, interrupts, leaving."""
+
+import signal
+import stat
+import sys
+from collections.abc import Callable
+
+import pytest
+from attaching import Attach, attach, has, speaker
+from conftest import EXAMPLES
+from harness import Launcher, Program, wait_for
+
+__all__ = ["attach", "speaker"]
+
+Speaker = tuple[Program, Callable[..., None]]
+
+
+def test_prints_arrive_at_an_untouched_prompt(speaker: Speaker, attach: Attach) -> None:
+    program, say = speaker
+    terminal = attach(program)
+    terminal.type("half a li")
+    terminal.expect_prompt("half a li$")
+    say("a print\n")
+    terminal.expect("^│ a print$")
+    terminal.expect_prompt(r"In.*: half a li$")
+    say("an error\n", "stderr")
+    terminal.expect("^┃ an error$")
+    assert terminal.color_of("an error") == "red"
+    assert terminal.color_of("a print") == "default"
+    say("\x1b[32mgreen\x1b[0m\x1b[2J\n")
+    terminal.expect("^│ green$")
+    assert terminal.color_of("green") == "green"
+    say("10%")
+    terminal.expect("^│ 10%$")
+    say("\r20%")
+    terminal.expect("^│ 20%$")
+    say("\r100%\nnext\n")
+    terminal.expect("^│ next$")
+    assert has(terminal, "^│ 100%\n")
+    assert not has(terminal, "[12]0%$")
+    terminal.expect_prompt(r"In.*: half a li$")
+    terminal.press("f4")
+    terminal.expect("output is not shown")
+    say("unseen\n")
+    terminal.press("c-c")
+    terminal.enter("told or print('all', 'said')")
+    terminal.expect("^all said$")
+    terminal.press("c-o")
+    terminal.expect("output is shown")
+    say("seen\n")
+    terminal.expect("^│ seen$")
+    assert not has(terminal, "unseen")
+
+
+def test_quiet_from_the_start(speaker: Speaker, attach: Attach) -> None:
+    program, say = speaker
+    terminal = attach(program, "--quiet")
+    say("unseen\n")
+    terminal.enter("print('a cell is seen')")
+    terminal.expect("^a cell is seen")
+    terminal.press("f4")
+    terminal.expect("output is shown")
+    say("seen\n")
+    terminal.expect("^│ seen$")
+    assert not has(terminal, "unseen")
+
+
+def test_cells_results_errors_and_several_lines(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.enter("t > 0, t.__class__")
+    terminal.expect(r"^Out\[1\]: \(True, int\)")
+    terminal.enter("def f(x):")
+    terminal.expect_prompt(r"\.\.\.")
+    terminal.type("return x * 2\r\r")
+    terminal.enter("f(21)")
+    terminal.expect(r"^Out\[\d\]: 42$")
+    terminal.enter("1/0")
+    terminal.expect("^ZeroDivisionError: division by zero")
+    assert terminal.color_of("ZeroDivisionError") != "default"
+    terminal.enter("import sys; print('err', file=sys.stderr)")
+    terminal.expect("^err$")
+    terminal.enter("print('\\x1b[2Jno harm', '\\x1b]0;title\\x07')")
+    terminal.expect("^no harm")
+    terminal.enter("hello??")
+    terminal.expect("Return what comes after x.")
+    terminal.enter(
+        "from IPython.display import HTML; HTML('<table><tr><td>cell</td></tr></table>')"
+    )
+    terminal.expect("Out.*: cell$")
+    terminal.enter("sys.exit(3)")
+    terminal.expect("The program goes on")
+    assert counter.is_running()
+    assert counter.stderr == ""
+
+
+def test_ctrl_c_interrupts_the_cell_and_nothing_else(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.type("not to be run")
+    terminal.expect_prompt("not to be run$")
+    terminal.press("c-c")
+    terminal.expect_prompt("In:$")
+    with counter.client() as other:
+        terminal.enter("while True: pass")
+        terminal.expect_prompt("runs your cell:$")
+        terminal.press("c-c")
+        terminal.expect("^KeyboardInterrupt")
+        terminal.expect_prompt(r"In\[\d\]:$")
+        before = other.value("t")
+        wait_for(lambda: other.value("t") > before, "the program to go on")
+    assert counter.is_running()
+
+
+def test_a_cell_that_hangs_costs_nobody_the_console(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.enter("import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()")
+    terminal.expect_prompt("runs your cell:$")
+    terminal.press("c-c", "c-c")
+    terminal.expect("The cell does not stop")
+    terminal.expect_prompt("A fresh shell beside it")
+    terminal.press("enter")
+    terminal.expect("^A fresh shell;")
+    terminal.enter("6 * 7")
+    terminal.expect(r"^Out\[\d+\]: 42")
+    # interrupting there interrupts there
+    terminal.enter("while 'beside': pass")
+    terminal.expect_prompt("runs your cell:$")
+    terminal.press("c-c")
+    terminal.expect("while 'beside': pass\n(.*\n)+KeyboardInterrupt")
+    assert not has(terminal, "the cell that hung has ended")
+    terminal.enter("lock.release()")
+    terminal.expect("the cell that hung has ended")
+    terminal.press("c-d")
+    assert terminal.wait() == 0
+    with counter.client() as other:
+        assert other.value("6 * 7") == 42
+        assert other.control("list_subshell_request")["subshell_id"] == []
+    assert counter.stderr == ""
+
+
+def test_a_shell_can_be_had_beside_somebody_elses_cell(counter: Program, attach: Attach) -> None:
+    with counter.client() as other:
+        other.run("go = False")
+        request = other.send("while not go: pass")
+        terminal = attach(counter)
+        terminal.enter("1 + 1")
+        terminal.expect_prompt("runs your cell:$")
+        terminal.press("c-c")
+        terminal.expect("Another client's cell runs there")
+        terminal.press("enter")
+        terminal.expect("^A fresh shell;")
+        terminal.enter("go = True")
+        assert other.finish(request).status == "ok", "interrupted by somebody else's Ctrl-C"
+        terminal.expect(r"^Out\[\d\]: 2")
+
+
+@pytest.mark.parametrize("leave", ["\x04", "exit\r", "quit()\r", "\x1c"])
+def test_leaving_stops_nothing_and_asks_nothing(
+    counter: Program, attach: Attach, leave: str
+) -> None:
+    terminal = attach(counter)
+    terminal.enter("1 + 1")
+    terminal.expect(r"^Out\[1\]: 2")
+    if leave == "\x1c":
+        terminal.enter("while True: pass")
+        terminal.expect_prompt("runs your cell:$")
+    terminal.type(leave)
+    assert terminal.wait() == 0
+    assert terminal.is_restored()
+    assert terminal.prompt.endswith("which goes on")
+    assert counter.is_running()
+    with counter.client(ready=False) as client:
+        client.interrupt()
+        assert client.ready().run("'still here'").result == "'still here'"
+    assert counter.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("kill", "was killed by SIGKILL"),
+        ("exit", "has ended with exit status 3"),
+        ("exec", r"has replaced itself \(exec\) by: .*python"),
+        ("close", "has closed its console"),
+    ],
+)
+def test_the_programs_end_is_said_at_once(
+    launch: Launcher, attach: Attach, end: str, said: str
+) -> None:
+    program = launch(
+        """
+        import os, sys, time
+        from rtconsole import stop_console
+        end = None
+        while not end: time.sleep(0.01)
+        if end == "exit": sys.exit(3)
+        if end == "exec":
+            del os.environ["RTCONSOLE"]
+            os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"])
+        if end == "close": stop_console()
+        time.sleep(60)
+        """
+    )
+    terminal = attach(program)
+    terminal.type("half a li")
+    if end == "kill":
+        program.signal(signal.SIGKILL)
+    else:
+        with program.client() as client:
+            client.send(f"end = {end!r}")
+            assert terminal.wait() == 0
+    assert terminal.wait() == 0
+    assert terminal.is_restored()
+    terminal.expect(rf"^program\.py \({program.pid}\) {said}")
+    assert "half a li" not in terminal.prompt
+
+
+def test_an_exec_into_another_program_with_a_console_is_told(
+    launch: Launcher, attach: Attach
+) -> None:
+    program = launch(
+        """
+        import os, sys, time
+        go = False
+        while not go: time.sleep(0.01)
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"])
+        """
+    )
+    terminal = attach(program)
+    terminal.enter("go = True")
+    assert terminal.wait() == 0
+    terminal.expect(rf"^If that has a console, too: rtconsole attach {program.pid}$")
+
+
+def test_a_stopped_program_is_told_of_and_recovers(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    counter.signal(signal.SIGSTOP)
+    terminal.expect(rf"is stopped .*kill -CONT {counter.pid}")
+    counter.signal(signal.SIGCONT)
+    terminal.expect("answers again")
+    # one thread keeps the interpreter, as a long call into C may
+    terminal.enter("import ctypes; hold = ctypes.PyDLL(None).sleep; hold(5)")
+    terminal.expect("does not answer: something in it holds the interpreter")
+    terminal.expect(r"answers again")
+    terminal.expect(r"^Out\[\d\]: 0")
+
+
+def test_a_process_that_ends_while_attaching(counter: Program, attach: Attach) -> None:
+    counter.signal(signal.SIGSTOP)
+    terminal = attach(counter, ready=False)
+    terminal.expect(rf"^waiting for counter.py \({counter.pid}\) to answer")
+    counter.signal(signal.SIGKILL)
+    assert terminal.wait() == 5
+    terminal.expect(rf"^rtconsole: counter.py \({counter.pid}\) was killed by SIGKILL, before it")
+    assert terminal.is_restored()
+    assert not has(terminal, "Traceback")
+
+
+def test_input_and_getpass_ask_at_the_prompt(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.enter("who = input('Who? ')")
+    terminal.expect_prompt(r"^Who\?")
+    terminal.enter("Zoë")
+    terminal.expect_prompt(r"In\[\d\]:$")
+    terminal.enter("import getpass; word = getpass.getpass('Word: ')")
+    terminal.expect_prompt("^Word:")
+    terminal.enter("secret")
+    terminal.expect_prompt(r"In\[\d\]:$")
+    assert "secret" not in terminal.text
+    assert b"secret" not in terminal.raw
+    terminal.enter("who, len(word)")
+    terminal.expect(r"\('Zoë', 6\)")
+    terminal.enter("input('More? ')")
+    terminal.expect_prompt(r"^More\?")
+    terminal.press("c-c")
+    terminal.expect("^KeyboardInterrupt")
+    terminal.expect_prompt(r"In\[\d\]:$")
+    terminal.enter("input('More? ')")
+    terminal.expect_prompt(r"^More\?")
+    terminal.press("c-d")
+    terminal.expect("^EOFError")
+    history = next((counter.home / ".local/state/rtconsole/history").iterdir()).read_text()
+    assert "getpass" in history
+    assert "secret" not in history
+
+
+def test_completion_signatures_and_docstrings(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.type("hel")
+    terminal.press("tab")
+    terminal.expect(r"^\s+hello  +function")
+    terminal.press("c-c")
+    terminal.type("x = hello(")
+    terminal.press("s-tab")
+    terminal.expect(r"Signature: hello\(x\)")
+    terminal.expect("Return what comes after x.")
+    terminal.expect_prompt(r"x = hello\($")
+    terminal.press("c-c")
+    terminal.type("import tex")
+    terminal.press("tab")
+    terminal.expect_prompt("import textwrap|textwrap")
+
+
+def test_history_is_kept_for_each_program_with_search(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.enter("'the first'")
+    terminal.expect(r"^Out\[1\]: 'the first'")
+    terminal.enter("'the second'")
+    terminal.expect(r"^Out\[2\]: 'the second'")
+    terminal.press("c-d")
+    assert terminal.wait() == 0
+    kept = counter.home / ".local/state/rtconsole/history/counter.py"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    terminal = attach(counter)
+    terminal.press("up")
+    terminal.expect_prompt("'the second'$")
+    terminal.press("c-c")
+    terminal.press("c-r")
+    terminal.expect("I-search")
+    terminal.type("fir")
+    terminal.expect("'the first'")
+    terminal.press("enter")
+    terminal.expect_prompt("'the first'$")
+    terminal.press("enter")
+    terminal.expect(r"^Out\[\d\]: 'the first'")
+
+
+def test_several_people_see_of_each_other(counter: Program, attach: Attach) -> None:
+    quiet = attach(counter)
+    follower = attach(counter, "--follow")
+    quiet.enter("print('from', 'one'); 40 + 2")
+    quiet.expect("^Out.*42")
+    follower.expect(r"^» another client: print\('from', 'one'\); 40 \+ 2$")
+    follower.expect("^» from one$")
+    follower.expect(r"^» Out\[1\]: 42$")
+    follower.enter("'from two'")
+    follower.expect(r"^Out\[2\]: 'from two'$")
+    quiet.expect("^» another client runs a cell$")
+    assert "from two" not in quiet.text
+    quiet.expect_prompt(r"In\[3\]:$")
+
+
+def test_resizing_and_a_narrow_terminal(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter, columns=20, rows=8)
+    terminal.expect_prompt(rf"^{counter.pid}>$")
+    terminal.enter("list(range(12))")
+    terminal.expect(r"0, 11\]$")
+    terminal.resize(100, 30)
+    terminal.expect_prompt(rf"^counter.py {counter.pid} In\[2\]:$")
+    terminal.enter("'x' * 70")
+    terminal.expect("^Out.*'x{70}'$")
+    terminal.resize(20, 8)
+    terminal.expect_prompt(rf"^{counter.pid}>$")
+    terminal.enter("6 * 7")
+    terminal.expect("^Out.*42")
+
+
+def test_five_hundred_lines_are_pasted(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    cell = "total = 0\n" + "\n".join(f"total += {n}" for n in range(499))
+    terminal.paste(cell)
+    terminal.expect_prompt(r"total \+= 498$")
+    terminal.press("enter")
+    terminal.enter("total")
+    terminal.expect(rf"^Out\[2\]: {sum(range(499))}$")
+    # a terminal without bracketed paste types it: each line is a cell, none is lost
+    terminal.type("".join(f"total -= {n}\r" for n in range(50)))
+    terminal.enter("total, 'left'")
+    terminal.expect(rf"Out\[53\]: \({sum(range(50, 499))}, 'left'\)")
+
+
+def test_vi_keys(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter, "--vi")
+    terminal.type("1 + 1")
+    terminal.press("escape")
+    terminal.expect_prompt(r"1 \+ 1$")
+    terminal.type("0")
+    terminal.type("x")
+    terminal.expect_prompt(r"In: \+ 1$|In:  \+ 1$")
+    terminal.press("enter")
+    terminal.expect(r"^Out\[1\]: 1")
+
+
+def test_edit_load_and_long_help_use_the_persons_own_programs(
+    launch: Launcher, attach: Attach
+) -> None:
+    program = launch(EXAMPLES / "counter.py", env={"TMPDIR": str(launch.home)})
+    assert program.connection_file
+    editor = launch.script(
+        f"""\
+        #!{sys.executable}
+        import sys
+        open(sys.argv[-1], "w").write("edited = 6 * 7\\n")
+        """,
+        "editor",
+    )
+    pager = launch.script(
+        f"""\
+        #!{sys.executable}
+        import sys
+        print("paged", len(sys.stdin.read()) > 1000)
+        """,
+        "pager",
+    )
+    for script in (editor, pager):
+        script.chmod(0o700)
+    terminal = attach(program, env={"EDITOR": str(editor), "PAGER": str(pager)}, rows=20)
+    terminal.enter("%edit")
+    terminal.expect_prompt(r"edited = 6 \* 7$")
+    terminal.press("enter")
+    terminal.enter("edited")
+    terminal.expect("^Out.*42")
+    terminal.enter("print?")
+    terminal.expect("^Type: +builtin")
+    terminal.enter("import argparse")
+    terminal.enter("argparse?")
+    terminal.expect("^paged True")
+    script = launch.script("loaded = 'from a file'\n", "some.py")
+    terminal.enter(f"%load {script}")
+    terminal.expect_prompt("loaded = 'from a file'$")
+
+
+def test_images_are_saved_where_the_terminal_shows_none(counter: Program, attach: Attach) -> None:
+    from test_attach_lines import PNG
+
+    show = f"import base64; from IPython.display import Image; Image(base64.b64decode('{PNG}'))"
+    terminal = attach(counter, env={"TMPDIR": str(counter.home)}, columns=200)
+    terminal.enter(show)
+    terminal.expect(rf"\(image/png 2x3 saved as {counter.home}/rtconsole-.*\.png\)")
+    terminal = attach(counter, env={"TERM_PROGRAM": "WezTerm"}, columns=200)
+    terminal.enter(show)
+    terminal.expect_prompt(r"In\[\d\]:$")
+    wait_for(lambda: b"\x1b]1337;File=inline=1;" in terminal.raw, "the image")
