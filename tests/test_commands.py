@@ -208,7 +208,7 @@ def test_run_starts_a_command_with_a_console_in_it(launch: Launcher) -> None:
     }
     done = run(launch, "run", "--", "python", script, "--eager", "-x", "--", "a b", env=env)
     assert done.stdout == "True None None False ['--eager', '-x', '--', 'a b']\n", done
-    done = run(launch, "run", "--eager", "--output", "64k", sys.executable, script, "1")
+    done = run(launch, "run", "--eager", "--history", "64k", sys.executable, script, "1")
     assert done.stdout == "True 1 64k False ['1']\n", done
     done = run(launch, "run", script, "2")  # no executable file
     assert done.stdout == "True None None False ['2']\n", done

@@ -14,11 +14,18 @@ from rtconsole.errors import NoSuchCommand, RtconsoleError
 @click.option("--eager", is_flag=True, help="Boot the kernel at start-up: RTCONSOLE_EAGER.")
 @click.option(
     "--output",
+    type=click.Choice(["tee", "redirect", "errors", "off"]),
+    help="What clients see of the program's output: RTCONSOLE_OUTPUT.",
+)
+@click.option(
+    "--history",
     metavar="SIZE",
     help="Keep the last SIZE (64k) of the output from the start on: RTCONSOLE_HISTORY.",
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
-def command(eager: bool, output: str | None, words: tuple[str, ...]) -> None:
+def command(
+    eager: bool, output: str | None, history: str | None, words: tuple[str, ...]
+) -> None:
     """Run COMMAND with RTCONSOLE=1: a console in it, and in the Python programs it starts.
 
     The command takes this process's place. Where its interpreter may lack the start-up
@@ -34,7 +41,9 @@ def command(eager: bool, output: str | None, words: tuple[str, ...]) -> None:
     if eager:
         os.environ["RTCONSOLE_EAGER"] = "1"
     if output is not None:
-        os.environ["RTCONSOLE_HISTORY"] = output
+        os.environ["RTCONSOLE_OUTPUT"] = output
+    if history is not None:
+        os.environ["RTCONSOLE_HISTORY"] = history
     if not (hook.installed() and _is_beside_us(words[0])):
         _put_on_path()
     sys.stdout.flush()
