@@ -89,8 +89,8 @@ class Watch:
             self._ended(f"{self.name} {what}")
 
     def _on_link(self, up: bool) -> None:
-        if not up:
-            self._down_since = time.monotonic()
+        if not up:  # and again at each attempt, where ssh takes the connection for a dead process
+            self._down_since = self._down_since or time.monotonic()
         elif self._down_since is not None:
             self._down_since = None
             self._back_since = time.monotonic()
