@@ -99,6 +99,8 @@ class Session:
             await self._greet()
             running = asyncio.create_task(self._run_cells())
             await self.prompt.run()
+        except EOFError:  # the terminal is gone
+            pass
         finally:
             tasks = [watching, *self._tasks, *([running] if running else [])]
             for task in tasks:
