@@ -76,8 +76,11 @@ class Watch:
             loop.add_reader(pidfd, lambda: self._end(_exit_of(self._pid)))
         try:
             while not self._over:
+                before = time.monotonic()
                 await asyncio.sleep(_TICK)
-                self._look()
+                # late ourselves, for a slow terminal say: what came meanwhile is not read yet
+                if time.monotonic() - before < 2 * _TICK:
+                    self._look()
         finally:
             if pidfd is not None:
                 loop.remove_reader(pidfd)
