@@ -250,7 +250,7 @@ class Connection:
 
         self.info = info
         self._context = Context()
-        self._context.setsockopt(zmq.RCVHWM, 0)  # a flood waits here and loses nothing
+        self._context.setsockopt(zmq.RCVHWM, 10_000)  # messages of a flood that may wait
         self._client = AsyncKernelClient(context=self._context)
         self._client.load_connection_info(
             {k: v for k, v in info.items() if k not in ("rtconsole", "kernel_name")}
@@ -334,6 +334,7 @@ class Connection:
             except ValueError:  # not signed with our key, or no message
                 continue
             handle(message)
+            await asyncio.sleep(0)  # under a flood nobody else would get a turn
 
     def _on_reply(self, message: dict[str, Any]) -> None:
         future = self._waiting.get(message["parent_header"].get("msg_id", ""))

@@ -156,10 +156,13 @@ def inner_pids(pids: list[int]) -> dict[int, int]:
     return inner
 
 
-def bound_sockets() -> set[str]:
-    """Return the paths of the Unix sockets that somebody has bound, also in a container."""
+def bound_sockets(pid: int | str = "self") -> set[str] | None:
+    """Return the paths of the Unix sockets bound in the network of a process, by anybody.
+
+    ``None`` where they cannot be told.
+    """
     try:
-        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="surrogateescape") as file:
             return {"/" + line.rstrip("\n").partition(" /")[2] for line in file}
     except OSError:
-        return set()
+        return None

@@ -107,6 +107,7 @@ def look(before: Iterable[Process] = ()) -> Found:
     live: dict[int, _Seen] = {}
     dead: list[Connection] = []
     users: dict[int, str] = {}
+    bound = places.bound_sockets()
     inner: dict[places.View, dict[int, int]] = {}
     for place in where:
         for name, pid in places.files(place.reached):
@@ -123,22 +124,18 @@ def look(before: Iterable[Process] = ()) -> Found:
             if told.pid != pid:
                 continue
             if outer and (seen := _seen(told, outer, users)) is not None:
-                live[outer] = seen._replace(told=_reached(told, place, outer))
+                if _listens(told, outer, bound):
+                    live[outer] = seen._replace(told=_reached(told, place, outer))
             elif place.view == here:
                 dead.append(told)
     keys = {seen.told.info["key"] for seen in live.values()}  # perhaps seen from a container
-    dead = [told for told in dead if told.info["key"] not in keys]
-    bound = places.bound_sockets() if dead else set()
-    return Found(
-        _described(live, {process.pid: process for process in before}),
-        [told for told in dead if _is_dead(told, bound)],
-    )
+    dead = [told for told in dead if told.info["key"] not in keys and _is_dead(told, bound)]
+    return Found(_described(live, {process.pid: process for process in before}), dead)
 
 
 def remove(dead: Iterable[Connection]) -> None:
     """Remove what dead processes of this user left: connection files and sockets."""
-    dead = list(dead)
-    bound = places.bound_sockets() if dead else set()
+    bound = places.bound_sockets()
     for told in dead:
         folder, name = os.path.split(told.path)
         if not _is_dead(told, bound):  # its pid is some live process's by now
@@ -189,6 +186,17 @@ def _is_of(told: Connection, process: psutil.Process) -> bool:
     return abs(process.create_time() - told.create_time) < _CLOCK or _holds_sockets(process, told)
 
 
+def _listens(told: Connection, pid: int, bound: Container[str] | None) -> bool:
+    """Tell whether the process has its sockets: it may have become another program by exec.
+
+    Or it is a daemon, which closed them and gets new ones in a second.
+    """
+    if bound is None or not (paths := told.sockets()) or paths[0] in bound:
+        return True
+    there = places.bound_sockets(pid)  # it has a network of its own, or is new
+    return there is None or paths[0] in there
+
+
 def _runs(pid: int) -> bool:
     """Tell whether there is such a process, and more of it than its exit status."""
     try:
@@ -212,7 +220,7 @@ def _holds_sockets(process: psutil.Process, told: Connection) -> bool:
     return any(found.laddr == address for found in listening)
 
 
-def _is_dead(told: Connection, bound: Container[str]) -> bool:
+def _is_dead(told: Connection, bound: Container[str] | None) -> bool:
     """Tell whether a file is this user's, and was left by a process that ended on this machine.
 
     Home folders are shared between machines and with containers: what cannot be told is not
@@ -225,7 +233,9 @@ def _is_dead(told: Connection, bound: Container[str]) -> bool:
 
     if os.name == "posix" and told.uid != os.geteuid():
         return False
-    if told.machine != socket.gethostname() or any(path in bound for path in told.sockets()):
+    if told.machine != socket.gethostname():
+        return False
+    if bound is not None and any(path in bound for path in told.sockets()):
         return False
     try:
         return not _is_of(told, psutil.Process(told.pid))

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -39,6 +40,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
         self.raw = b""
+        self._is_open = True
         self._master, self._slave = os.openpty()
         self._set_size(columns, rows)
         self.settings = termios.tcgetattr(self._slave)
@@ -56,8 +58,10 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        while True:
+        while self._is_open:
             try:
+                if not select.select([self._master], [], [], 0.05)[0]:
+                    continue
                 data = os.read(self._master, 65536)
             except OSError:
                 return
@@ -172,14 +176,20 @@ class Terminal:
         """Tell whether the terminal is set as before the command."""
         return termios.tcgetattr(self._slave) == self.settings
 
+    def hang_up(self) -> None:
+        """Close the terminal while the command runs on it, which is sent SIGHUP."""
+        self._is_open = False
+        self._reader.join(PATIENCE)
+        os.close(self._slave)
+        os.close(self._master)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
-        os.close(self._slave)
-        self._reader.join(PATIENCE)
-        os.close(self._master)
+        if self._is_open:
+            self.hang_up()
 
 
 def _text(line: Any, columns: int) -> str:

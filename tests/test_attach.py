@@ -1,5 +1,6 @@
 """``rtconsole attach`` typed into as a person would: cells, output, interrupts, leaving."""
 
+import re
 import signal
 import stat
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from attaching import Attach, attach, has, speaker
 from conftest import EXAMPLES
-from harness import Launcher, Program, wait_for
+from harness import PATIENCE, Launcher, Program, wait_for
 
 __all__ = ["attach", "speaker"]
 
@@ -253,6 +254,39 @@ def test_a_process_that_ends_while_attaching(counter: Program, attach: Attach) -
     terminal.expect(rf"^rtconsole: counter.py \({counter.pid}\) was killed by SIGKILL, before it")
     assert terminal.is_restored()
     assert not has(terminal, "Traceback")
+
+
+def test_giving_up_before_the_first_answer(counter: Program, attach: Attach) -> None:
+    counter.signal(signal.SIGSTOP)
+    terminal = attach(counter, ready=False)
+    terminal.expect("^waiting for counter.py .* Ctrl-C gives up$")
+    terminal.press("c-c")
+    assert terminal.wait() == 130
+    assert not has(terminal, "Traceback")
+    counter.signal(signal.SIGCONT)
+
+
+def test_ended_from_outside_it_gives_the_terminal_back(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.process.terminate()
+    assert terminal.wait() == 0
+    assert terminal.is_restored()
+    # a terminal that is closed: the window, the connection
+    terminal = attach(counter)
+    terminal.hang_up()
+    terminal.process.wait(PATIENCE)
+    with counter.client() as client:
+        assert client.value("1 + 1") == 2
+
+
+def test_without_colours(speaker: Speaker, attach: Attach) -> None:
+    program, say = speaker
+    terminal = attach(program, env={"NO_COLOR": "1"})
+    say("\x1b[31mred\x1b[0m\n", "stderr")
+    terminal.expect("^┃ red$")
+    terminal.enter("1/0")
+    terminal.expect("^ZeroDivisionError: ")
+    assert not re.search(rb"\x1b\[[0-9;]*3[0-9]m", terminal.raw)
 
 
 def test_input_and_getpass_ask_at_the_prompt(counter: Program, attach: Attach) -> None:

@@ -1,10 +1,13 @@
 """``rtconsole exec``, ``interrupt``, ``stack``, ``run``, and what all commands have in common."""
 
+import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 import venv
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from rtconsole import __version__
 
 SLEEP = "import time\nwhile True: time.sleep(0.1)"
 COMMANDS = ("list", "attach", "exec", "interrupt", "stack", "run", "doctor", "lab")
+has_lab = importlib.util.find_spec("jupyterlab") is not None
 TARGETED = ("exec", "interrupt", "stack")
 
 
@@ -373,7 +377,29 @@ def test_completion_for(launch: Launcher, shell: str) -> None:
     assert "interrupt" in done.stdout
 
 
+@pytest.mark.skipif(has_lab, reason="JupyterLab is here")
 def test_lab_that_is_not_installed_says_how_to_install_it(launch: Launcher) -> None:
-    done = run(launch, "lab", env={"PYTHONPATH": str(launch.home)})
-    if done.returncode == 127:
-        assert "pip install jupyterlab" in complaint(done)
+    done = run(launch, "lab")
+    assert done.returncode == 127
+    assert "pip install jupyterlab" in complaint(done)
+
+
+@pytest.mark.skipif(not has_lab, reason="no JupyterLab here")
+def test_lab_lists_the_live_processes_and_wakes_none(launch: Launcher) -> None:
+    program = launch(SLEEP, name="wörk.py")
+    assert program.connection_file
+    options = ["--no-browser", "--allow-root", "--ServerApp.port=0", "--IdentityProvider.token=x"]
+    server = launch(python=[*argv("lab"), *options], env={"RTCONSOLE": None}, cwd=launch.home)
+    found = wait_for(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/lab", server.stderr), "a server")
+    url = f"http://127.0.0.1:{found[1]}/api/kernels?token=x"
+
+    def kernels() -> list[str]:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return [kernel["name"] for kernel in json.load(answer)]
+
+    wait_for(lambda: f"wörk.py ({program.pid})" in kernels(), "the process among the kernels")
+    wait_for_status(program, "dormant 0")
+    assert len(program.task_folders()) == 2
+    server.signal(signal.SIGTERM)
+    server.wait()
+    assert program.is_running()

@@ -268,6 +268,18 @@ def test_a_file_whose_pid_is_another_process_now_does_not_count(launch: Launcher
     assert other.is_running()
 
 
+def test_a_process_that_became_another_program_has_no_console(launch: Launcher) -> None:
+    source = "import os, sys; sys.stdin.read(); os.execvp('sleep', ['sleep', '1000'])"
+    program = ready(launch, source, stdin=subprocess.PIPE)
+    assert program.pid in listed(launch)
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    wait_for(lambda: psutil.Process(program.pid).name() == "sleep", "exec")
+    assert program.pid not in listed(launch)
+    done = run(launch, "doctor", str(program.pid))
+    assert "does not look like a Python program" in done.stdout
+
+
 def test_a_clock_that_was_set_does_not_cost_a_process_its_console(launch: Launcher) -> None:
     program = ready(launch, SLEEP)
     path, info = program.connection_file, program.info

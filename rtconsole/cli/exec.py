@@ -1,5 +1,6 @@
 """``rtconsole exec``."""
 
+import contextlib
 import json
 import sys
 from typing import Any, TextIO
@@ -7,7 +8,7 @@ from typing import Any, TextIO
 import click
 
 from rtconsole import client
-from rtconsole.errors import NoAnswer, UsageError
+from rtconsole.errors import NoAnswer, RtconsoleError, UsageError
 
 from .target import reached
 
@@ -43,7 +44,8 @@ def command(
         except NoAnswer as error:
             raise NoAnswer(f"{error}; if it runs: rtconsole interrupt {target}") from None
         except KeyboardInterrupt:
-            client.request(there.info, "control", "interrupt_request", {}, 5.0)
+            with contextlib.suppress(RtconsoleError):
+                client.request(there.info, "control", "interrupt_request", {}, 5.0)
             raise
     printer.end(reply)
     if reply.get("status") != "ok":

@@ -28,6 +28,8 @@ def attach(target: str | None, options: Options) -> None:
         raise NotATerminal("attach needs a terminal; in a pipe: rtconsole exec PID 'code'")
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         raise UsageError("attach needs a terminal that moves its cursor (TERM); see rtconsole exec")
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        options = options._replace(colours=False)
     with ExitStack() as stack:
         if target is not None and ssh.is_remote(target):
             info = stack.enter_context(ssh.forward(target))

@@ -60,6 +60,7 @@ class KernelCompleter(Completer):
                 yield Completion(
                     entry["text"],
                     start_position=entry.get("start", start) - document.cursor_position,
+                    display=entry["text"].lstrip(".") or entry["text"],  # of an attribute
                     display_meta="" if kind == "<unknown>" else kind,
                 )
             return

@@ -6,6 +6,8 @@ where it can still change. The first text is shown at once, under a flood what c
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from prompt_toolkit.output import Output
@@ -16,6 +18,17 @@ from .lines import RESET, LineBuffer, harmless, without_colours
 _WINDOW = 0.02
 
 DIM, RED, GREEN, CYAN, YELLOW = "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[33m"
+
+# Characters that are written at once. The terminal may take its time for them, in which
+# nobody hears the keyboard: the more it takes, the fewer they are.
+_SMALLEST, _LARGEST = 2_000, 200_000
+_SLOW = 0.03  # seconds
+
+# Lines that may wait for a terminal that is slower than the program; older ones are dropped.
+_MOST_WAITING = 50_000
+
+# In a hurry, after an interrupt: lines that may wait, seconds between two drawings.
+_HURRIED_WAITING, _HURRIED_WINDOW = 100, 0.25
 
 # The end of an unfinished line that is shown, in characters.
 _PARTIAL_SHOWN = 1000
@@ -51,7 +64,10 @@ class Screen:
         self.output = output
         self.has_colours = has_colours
         self.app: Any = None  # prompt_toolkit's Application, once it runs
-        self._ready: list[str] = []
+        self._ready: deque[str] = deque()
+        self._hurries = False
+        self._dropped = 0
+        self._chunk = _SMALLEST
         self._sources: list[Source] = []  # with an unfinished line, in the order they began
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._last = 0.0
@@ -66,7 +82,7 @@ class Screen:
 
     def write(self, source: Source, text: str) -> None:
         """Show text of a source; the last line may go on later."""
-        self._ready += [source.dressed(line) for line in source.line.feed(text)]
+        self._ready.extend([source.dressed(line) for line in source.line.feed(text)])
         if source in self._sources:
             if not source.line.partial:
                 self._sources.remove(source)
@@ -95,6 +111,11 @@ class Screen:
         """Show a remark of the console itself."""
         self.show(f"{colour}{text}{RESET}")
 
+    def hurry(self, hurries: bool) -> None:
+        """Show only the end of what waits from now on, or all of it again."""
+        self._hurries = hurries
+        self._schedule()
+
     def unfinished(self) -> str:
         """Return the lines without an end, for the place above the prompt."""
         shown = []
@@ -113,7 +134,8 @@ class Screen:
     def _schedule(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            wait = self._last + _WINDOW - loop.time()
+            window = _HURRIED_WINDOW if self._hurries else _WINDOW
+            wait = self._last + window - loop.time()
             self._timer = (
                 loop.call_soon(self.flush) if wait <= 0 else loop.call_later(wait, self.flush)
             )
@@ -128,14 +150,44 @@ class Screen:
         if is_drawn and app._running_in_terminal:  # a pager or an editor has it now
             self._timer = asyncio.get_running_loop().call_later(_WINDOW * 5, self.flush)
             return
-        lines, self._ready = self._ready, []
-        text = "".join(f"{self._coloured(line)}\n" for line in lines)
+        text = "".join(f"{self._coloured(line)}\n" for line in self._next_lines())
         if text:
             if is_drawn:
                 app.renderer.erase()
-            self.output.write_raw(text)
-            self.output.flush()
+            self._write_out(text)
         if is_drawn:
             # not invalidate(), which draws later: the prompt would flicker under a flood
             app._redraw()
         self._last = asyncio.get_running_loop().time()
+        if self._ready:
+            self._schedule()
+
+    def _write_out(self, text: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.output.write_raw(text)
+        self.output.flush()
+        if loop.time() - began > _SLOW:
+            self._chunk = max(_SMALLEST, self._chunk // 2)
+        else:
+            self._chunk = min(_LARGEST, self._chunk * 2)
+
+    def _next_lines(self) -> Iterator[str]:
+        """Take what is written at once from what waits, and say what is left out."""
+        most = _HURRIED_WAITING if self._hurries else _MOST_WAITING
+        while len(self._ready) > most:
+            self._ready.popleft()
+            self._dropped += 1
+        if self._dropped:
+            yield f"{DIM}({self._dropped} lines not shown){RESET}"
+            self._dropped = 0
+        size = 0
+        while self._ready and size < self._chunk:
+            line = self._ready.popleft()
+            size += len(line)
+            yield line
+
+    def finish(self) -> None:
+        """Show the end of what waits, now."""
+        self._hurries, self._chunk = True, _LARGEST
+        self.flush()

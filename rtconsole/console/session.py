@@ -99,6 +99,8 @@ class Session:
             await self._greet()
             running = asyncio.create_task(self._run_cells())
             await self.prompt.run()
+        except EOFError:  # the terminal is gone
+            pass
         finally:
             tasks = [watching, *self._tasks, *([running] if running else [])]
             for task in tasks:
@@ -106,12 +108,12 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.cells.delete_subshell()
             await self.connection.close()
-            self.screen.flush()
+            self.screen.finish()
         if self._last_words:
             self.screen.note(self._last_words, YELLOW)
         else:
             self.screen.note(f"left {self.watch.name}, which goes on")
-        self.screen.flush()
+        self.screen.finish()
 
     async def _greet(self) -> None:
         """Wait for the kernel and show its banner."""
@@ -148,6 +150,7 @@ class Session:
             return self._drop_typed()
         cell.interrupts += 1
         self._drop_typed()
+        self.screen.hurry(True)
         if self._offer is not None and not self._offer.done():
             self._offer.cancel()  # another Ctrl-C says no
             self.cells.interrupt()
@@ -270,6 +273,7 @@ class Session:
             if cell.done.done() and not cell.done.cancelled():
                 self.cells.finish(cell)
                 self.view.end_lines()
+                self.screen.hurry(False)
                 for payload in cell.done.result().get("payload", []):
                     await self._obey(payload)
             self._refresh()

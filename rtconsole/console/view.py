@@ -27,12 +27,14 @@ class View:
         self._follow: bool = options.follow
         self._images = images.protocol_of(os.environ) if options.colours else ""
         # the gutter tells the program's lines from a cell's, also without colours
+        is_plain = "utf" not in screen.output.encoding().lower()
+        bar, heavy_bar, self._mark = ("|", "!", ">") if is_plain else ("│", "┃", "»")
         self._program = {
-            "stdout": Source(f"{CYAN}│{RESET} "),
-            "stderr": Source(f"{RED}┃{RESET} ", RED),
+            "stdout": Source(f"{CYAN}{bar}{RESET} "),
+            "stderr": Source(f"{RED}{heavy_bar}{RESET} ", RED),
         }
         self._own = {"stdout": Source(), "stderr": Source("", RED)}
-        others = f"{DIM}»{RESET} "
+        others = f"{DIM}{self._mark}{RESET} "
         self._others = {"stdout": Source(others), "stderr": Source(others, RED)}
         self._displays: dict[str, Source] = {}
 
@@ -88,9 +90,9 @@ class View:
             if self._cells.count is not None:
                 self._cells.count = max(self._cells.count, content.get("execution_count") or 0)
             if self._follow:
-                self.echo(f"{DIM}» {who}:{RESET} ", content["code"])
+                self.echo(f"{DIM}{self._mark} {who}:{RESET} ", content["code"])
             else:
-                self._screen.note(f"» {who} runs a cell")
+                self._screen.note(f"{self._mark} {who} runs a cell")
         elif self._follow:
             self._show_output(kind, content, self._others)
 

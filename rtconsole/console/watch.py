@@ -76,8 +76,11 @@ class Watch:
             loop.add_reader(pidfd, lambda: self._end(_exit_of(self._pid)))
         try:
             while not self._over:
+                before = time.monotonic()
                 await asyncio.sleep(_TICK)
-                self._look()
+                # late ourselves, for a slow terminal say: what came meanwhile is not read yet
+                if time.monotonic() - before < 2 * _TICK:
+                    self._look()
         finally:
             if pidfd is not None:
                 loop.remove_reader(pidfd)
@@ -89,8 +92,8 @@ class Watch:
             self._ended(f"{self.name} {what}")
 
     def _on_link(self, up: bool) -> None:
-        if not up:
-            self._down_since = time.monotonic()
+        if not up:  # and again at each attempt, where ssh takes the connection for a dead process
+            self._down_since = self._down_since or time.monotonic()
         elif self._down_since is not None:
             self._down_since = None
             self._back_since = time.monotonic()
