@@ -29,11 +29,11 @@ def main() -> int:
                 return 1
             time.sleep(0.01)
         print(f"$ RTCONSOLE=1 python {COUNTER.name} &    # pid {counter.pid}")
-        print(f"$ jupyter console --existing {counter.pid}\n")
+        print(f"$ rtconsole attach {counter.pid}\n")
         if sys.stdin.isatty() and sys.stdout.isatty():
             print("Try: t, (t, s), hello??, hello = lambda x: x + 1000, s; leave with exit.\n")
-            console = [sys.executable, "-m", "jupyter", "console"]
-            subprocess.run([*console, "--existing", str(connection_file)], check=False)
+            attach = [sys.executable, "-m", "rtconsole", "attach", str(counter.pid)]
+            subprocess.run(attach, check=False)
         else:
             play(connection_file)
         print(f"\nleft; the program {'goes on' if counter.poll() is None else 'has ended'}")
