@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Client, Launcher, Program
+from harness import PATIENCE, Client, Launcher, Program
 from terminal import Terminal
+
+from rtconsole.client import request
 
 Attach = Callable[..., Terminal]
 
@@ -70,6 +72,8 @@ def attach(launch: Launcher) -> Iterator[Attach]:
 def speaker(launch: Launcher) -> Iterator[tuple[Program, Callable[..., None]]]:
     """A program, and a function that makes it print: ``say("text\\n", "stderr")``."""
     program = launch(SPEAKER, name="speaker.py")
+    # awake before a client comes that takes a slow start for a dead kernel
+    request(program.info, "control", "kernel_info_request", {}, PATIENCE)
     client = Client(program.connection_file).ready()
     assert client.run(SAY).status == "ok"
 

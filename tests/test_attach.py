@@ -113,8 +113,9 @@ def test_ctrl_c_interrupts_the_cell_and_nothing_else(counter: Program, attach: A
 
 def test_a_cell_that_hangs_costs_nobody_the_console(counter: Program, attach: Attach) -> None:
     terminal = attach(counter)
-    terminal.enter("import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()")
-    terminal.expect_prompt("runs your cell:$")
+    terminal.enter("import threading; lock = threading.Lock(); lock.acquire()")
+    terminal.enter("print('no' + 'w'); lock.acquire()")
+    terminal.expect("^now$")
     terminal.press("c-c", "c-c")
     terminal.expect("The cell does not stop")
     terminal.expect_prompt("A fresh shell beside it")

@@ -10,7 +10,23 @@ from typing import Any
 from prompt_toolkit.application import run_in_terminal
 
 from .lines import without_colours
+from .prompt import Prompt
 from .screen import Screen
+
+
+async def obey(payload: dict[str, Any], prompt: Prompt, screen: Screen) -> None:
+    """Do what a cell asks its frontend for."""
+    source = payload.get("source")
+    if source == "page":
+        await page(screen, str(payload["data"].get("text/plain", "")))
+    elif source == "set_next_input":
+        prompt.put(str(payload.get("text", "")))
+    elif source == "edit_magic":
+        text = await edit(str(payload["filename"]), int(payload["line_number"] or 0))
+        if text is not None and text.strip():
+            prompt.put(text)  # Enter runs it
+    elif source == "ask_exit":
+        prompt.stop()
 
 
 async def page(screen: Screen, text: str) -> None:

@@ -90,7 +90,7 @@ class Prompt:
             is_password=Condition(lambda: self._question is not None and self._question.password),
             key_bindings=self._keys(~asks),
             lexer=DynamicLexer(lambda: plain if self._question else python),
-            prompt_continuation=self._continuation,
+            prompt_continuation=_continuation,
             color_depth=None if screen.has_colours else ColorDepth.DEPTH_1_BIT,
             output=screen.output,
             erase_when_done=True,  # what was entered is shown by the screen
@@ -166,9 +166,6 @@ class Prompt:
             return [*fragments, *to_formatted_text(ANSI(self._question.text))]
         label = self.label(get_app().output.get_size().columns)
         return [*fragments, *to_formatted_text(ANSI(label))]
-
-    def _continuation(self, width: int, line: int, wraps: int) -> str:
-        return " " * width if wraps else "... ".rjust(width)[-width:]
 
     # -- keys ----------------------------------------------------------------------------
 
@@ -250,3 +247,8 @@ class Prompt:
             self._actions.inspect(event.current_buffer.document)
 
         return keys
+
+
+def _continuation(width: int, line: int, wraps: int) -> str:
+    """Return what stands before the other lines of a cell."""
+    return " " * width if wraps else "... ".rjust(width)[-width:]

@@ -13,20 +13,17 @@ from rtconsole.client import Connection, pid_of, program_of
 from rtconsole.errors import Gone
 
 from . import helpers
-from .cells import Cell, Cells
+from .cells import Cells
 from .completion import KernelCompleter, inspect
+from .interrupts import Interrupts
 from .lines import RESET
 from .prompt import Prompt
 from .screen import CYAN, DIM, GREEN, YELLOW, Screen
 from .view import View
 from .watch import Watch
 
-# Seconds: until a person who waits for the first answer is told why; for small requests.
+# Seconds: until a person who waits for the first answer is told why.
 _WAKING = 1.5
-_PATIENCE = 5.0
-
-# For a cell to begin, after which it is taken to wait for another client's.
-_BEGINNING = 1.0
 
 _LEAVE = frozenset(("exit", "quit", "exit()", "quit()", "%exit", "%quit"))
 
@@ -78,8 +75,7 @@ class Session:
         )
         self.watch = Watch(self.connection, pid, file, self._warn, self._end)
         self.watch.is_waiting = lambda: self.cells.current is not None
-        self._stopping: asyncio.Task[None] | None = None
-        self._offer: asyncio.Task[None] | None = None
+        self._interrupts = Interrupts(self.cells, self.prompt, self.screen, self._spawn)
         self._asking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_words = ""
@@ -144,38 +140,7 @@ class Session:
         self.cells.put(code)
 
     def interrupt(self) -> bool:
-        """Interrupt our cell, and nothing else; offer another shell if that does not help."""
-        cell = self.cells.current
-        if cell is None:
-            return self._drop_typed()
-        cell.interrupts += 1
-        self._drop_typed()
-        self.screen.hurry(True)
-        if self._offer is not None and not self._offer.done():
-            self._offer.cancel()  # another Ctrl-C says no
-            self.cells.interrupt()
-        elif self._stopping is None or self._stopping.done():
-            self._stopping = self._spawn(self._stop_cell(cell))
-        return True
-
-    async def _stop_cell(self, cell: Cell) -> None:
-        """Interrupt a cell; offer another shell if that was tried before."""
-        try:
-            await asyncio.wait_for(cell.begun.wait(), _BEGINNING)
-        except TimeoutError:
-            reason = "Another client's cell runs there; yours has not begun, and will after it."
-        else:
-            self.cells.interrupt()
-            if cell.interrupts < 2:
-                return
-            reason = "The cell does not stop: it waits in C (a lock, a long call)."
-        self._offer = self._spawn(self._offer_shell(cell, reason))
-
-    def _drop_typed(self) -> bool:
-        """Forget the cells that were typed ahead; true if there were any."""
-        if dropped := self.cells.clear():
-            self.screen.note(f"({dropped} typed ahead: not run)")
-        return bool(dropped)
+        return self._interrupts.interrupt()
 
     def leave(self) -> None:
         """Leave without asking; the program goes on, and so does a cell."""
@@ -206,31 +171,6 @@ class Session:
 
     def can_ask(self) -> bool:
         return self.cells.current is None
-
-    async def _offer_shell(self, cell: Cell, reason: str) -> None:
-        """Offer a shell beside the one that hangs; taken back if the cell ends or begins."""
-        self.screen.note(reason, YELLOW)
-        question = asyncio.create_task(self.prompt.ask("A fresh shell beside it (Y/n)? "))
-        beginning = asyncio.create_task(cell.begun.wait())
-        waiting: list[asyncio.Future[Any]] = [question, cell.done]
-        if not cell.begun.is_set():
-            waiting.append(beginning)
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if beginning in waiting and beginning.done():
-                self.cells.interrupt()  # as was asked for
-            if not question.done() or question.result().strip().lower() not in ("", "y", "yes"):
-                return
-        finally:
-            question.cancel()
-            beginning.cancel()
-        try:
-            await self.cells.open_subshell(_PATIENCE)
-        except TimeoutError:
-            self._warn("The kernel does not answer; no other shell can be had.")
-            return
-        self.screen.note("A fresh shell; what the other one still says is shown, too.", YELLOW)
-        cell.done.add_done_callback(lambda _: self.screen.note("(the cell that hung has ended)"))
 
     # -- what comes from the kernel ------------------------------------------------------
 
@@ -275,22 +215,8 @@ class Session:
                 self.view.end_lines()
                 self.screen.hurry(False)
                 for payload in cell.done.result().get("payload", []):
-                    await self._obey(payload)
+                    await helpers.obey(payload, self.prompt, self.screen)
             self._refresh()
-
-    async def _obey(self, payload: dict[str, Any]) -> None:
-        """Do what a cell asks its frontend for."""
-        source = payload.get("source")
-        if source == "page":
-            await helpers.page(self.screen, str(payload["data"].get("text/plain", "")))
-        elif source == "set_next_input":
-            self.prompt.put(str(payload.get("text", "")))
-        elif source == "edit_magic":
-            text = await helpers.edit(str(payload["filename"]), int(payload["line_number"] or 0))
-            if text is not None and text.strip():
-                self.prompt.put(text)  # Enter runs it
-        elif source == "ask_exit":
-            self.leave()
 
     # -- appearance, and the end ---------------------------------------------------------
 
@@ -298,13 +224,7 @@ class Session:
         """Return what stands before the typed text: whose program this is."""
         busy = self.cells.current is not None if busy is None else busy
         number = f"[{self.cells.count + 1}]" if self.cells.count is not None else ""
-        if columns < 50:
-            return f"{DIM}{self.pid}…{RESET} " if busy else f"{GREEN}{self.pid}>{RESET} "
-        name = self.name if len(self.name) <= 24 else self.name[:23] + "…"
-        if busy:
-            return f"{DIM}{name} {self.pid} runs your cell:{RESET} "
-        beside = " beside" if self.cells.subshell else ""
-        return f"{CYAN}{name} {self.pid}{RESET}{beside} {GREEN}In{number}:{RESET} "
+        return label(self.name, self.pid, number, columns, busy, bool(self.cells.subshell))
 
     def _refresh(self) -> None:
         if self.prompt.is_running():
@@ -322,3 +242,19 @@ class Session:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def label(name: str, pid: int, number: str, columns: int, busy: bool, is_beside: bool) -> str:
+    """Return a prompt: short on a narrow terminal; with the cell's ``number`` (``[3]``) or "".
+
+    Args:
+        busy: a cell runs.
+        is_beside: what is typed goes to a shell beside the main one.
+    """
+    if columns < 50:
+        return f"{DIM}{pid}…{RESET} " if busy else f"{GREEN}{pid}>{RESET} "
+    name = name if len(name) <= 24 else name[:23] + "…"
+    if busy:
+        return f"{DIM}{name} {pid} runs your cell:{RESET} "
+    beside = " beside" if is_beside else ""
+    return f"{CYAN}{name} {pid}{RESET}{beside} {GREEN}In{number}:{RESET} "
