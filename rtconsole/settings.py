@@ -20,8 +20,8 @@ class Settings:
         profile: IPython profile to load, empty for none (``RTCONSOLE_PROFILE``).
         output: what clients see of the program's output: ``"tee"``, ``"redirect"``,
             ``"errors"`` or ``"off"`` (``RTCONSOLE_OUTPUT``).
-        parent: what the program's output belongs to: the ``"last"`` cell, or ``"none"``
-            (``RTCONSOLE_PARENT``).
+        parent: what the program's output belongs to: each client's ``"last"`` cell, or
+            ``"none"`` (``RTCONSOLE_PARENT``).
         window: seconds between two messages of a flood (``RTCONSOLE_FLUSH_MS``).
         buffer: bytes of output kept for a client that is slow (``RTCONSOLE_BUFFER``).
         history: characters of output kept from start-up on (``RTCONSOLE_HISTORY``).
@@ -67,7 +67,7 @@ def read(env: "Mapping[str, str]", has_unix_sockets: bool) -> Settings:
         eager=_flag(env, "RTCONSOLE_EAGER", notes),
         profile=env.get("RTCONSOLE_PROFILE", "").strip(),
         output=_choice(env, "RTCONSOLE_OUTPUT", ("tee", "redirect", "errors", "off"), notes),
-        parent=_choice(env, "RTCONSOLE_PARENT", ("none", "last"), notes),
+        parent=_choice(env, "RTCONSOLE_PARENT", ("last", "none"), notes),
         window=_number(env, "RTCONSOLE_FLUSH_MS", 5, 0.1, 10_000, notes) / 1000,
         buffer=int(_number(env, "RTCONSOLE_BUFFER", 16 << 20, 2 << 20, 1 << 40, notes)),
         history=int(_number(env, "RTCONSOLE_HISTORY", 0, 0, 1 << 30, notes)),

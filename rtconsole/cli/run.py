@@ -23,9 +23,7 @@ from rtconsole.errors import NoSuchCommand, RtconsoleError
     help="Keep the last SIZE (64k) of the output from the start on: RTCONSOLE_HISTORY.",
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
-def command(
-    eager: bool, output: str | None, history: str | None, words: tuple[str, ...]
-) -> None:
+def command(eager: bool, output: str | None, history: str | None, words: tuple[str, ...]) -> None:
     """Run COMMAND with RTCONSOLE=1: a console in it, and in the Python programs it starts.
 
     The command takes this process's place. Where its interpreter may lack the start-up

@@ -23,6 +23,7 @@ from . import cell, kinds
 from .interrupt import Interrupts
 from .namespace import Namespace
 from .output import Output
+from .peers import connection_of, process_of
 from .shell import Shell
 from .stacks import all_stacks
 from .status import Status
@@ -111,6 +112,7 @@ class Kernel(IPythonKernel):
         self._own_threads = own_threads
         self._interrupts = Interrupts()
         self.output = output
+        self._processes: dict[bytes, int | None] = {}  # of clients, by their identity
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
             namespace,
@@ -165,6 +167,9 @@ class Kernel(IPythonKernel):
 
     async def shell_channel_thread_main(self, msg: Any) -> None:
         """As the original, whose errors over what is no message reach the program's stderr."""
+        if len(self._processes) > 1000:
+            self._processes.clear()
+        self._processes[msg[0].bytes] = process_of(connection_of(msg[-1]))
         try:
             await super().shell_channel_thread_main(msg)
         except Exception:
@@ -187,12 +192,15 @@ class Kernel(IPythonKernel):
                 cell.current.set(None)
                 if served is not None:
                     served.is_done = True
+                    if served.parent.get("msg_type") == "execute_request":
+                        self.output.cell_ends(served.parent, served.process)  # after its `idle`
 
     def set_parent(self, ident: Any, parent: Any, channel: str = "shell") -> None:
         super().set_parent(ident, parent, channel)
         if channel == "shell":
             header = extract_header(parent)
-            cell.current.set(cell.Cell(self, header))
+            process = self._processes.get(ident[0]) if ident else None
+            cell.current.set(cell.Cell(self, header, process))
             self.output.client_goes_on(header.get("session"))
 
     def pre_handler_hook(self) -> None:
@@ -221,8 +229,8 @@ class Kernel(IPythonKernel):
         self.output.clients_wait_for_silence(session, answered=True)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        if not parent["content"].get("silent"):
-            self.output.cell_begins(extract_header(parent))
+        process = self._processes.get(ident[0]) if ident else None
+        self.output.cell_begins(process)
         with self._status.cell(), self._interrupts.request():
             await super().execute_request(stream, ident, parent)
 

@@ -39,14 +39,18 @@ class Cell:
     """One request of one client.
 
     Attributes:
+        process: pid of the client, if that is known.
         is_done: it has been served; what it left running counts as the program from then on.
     """
 
-    __slots__ = ("console", "is_done", "parent")
+    __slots__ = ("console", "is_done", "parent", "process")
 
-    def __init__(self, console: Console, parent: dict[str, Any]) -> None:
+    def __init__(
+        self, console: Console, parent: dict[str, Any], process: int | None = None
+    ) -> None:
         self.console = console
         self.parent = parent
+        self.process = process
         self.is_done = False
 
     def write(self, stream: str, text: str) -> None:

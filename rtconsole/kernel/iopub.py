@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
+from .peers import connection_of, process_of
+
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
 # in bytes.
 QUEUE_LENGTH = 32
@@ -43,12 +45,14 @@ class Subscriber:
     """One client's subscription to everything, and what waits for that client.
 
     Attributes:
+        process: pid of the client, if that is known.
         greeted: whether it was sent what was kept from before it came.
     """
 
     def __init__(self, tag: bytes, fd: int) -> None:
         self.tag = tag
         self.fd = fd
+        self.process = process_of(fd)
         self._identity = _identity(fd)
         self.greeted = False
         self.waiting: deque[Message] = deque()
@@ -150,10 +154,7 @@ class IOPub(IOPubThread):
             if event not in (b"\0", b"\x01"):
                 continue
             tag = self._tags.popleft()
-            try:
-                fd = int(frame.get("__fd"))  # the connection's (zmq_msg_gets)
-            except (zmq.ZMQError, ValueError):
-                fd = -1  # it is closed
+            fd = connection_of(frame)  # -1 if it is closed
             if event == b"\x01":
                 self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
             elif event == b"\0" and not topic:
@@ -202,11 +203,22 @@ class IOPub(IOPubThread):
 
     def publish(self, message: Message) -> None:
         """Send a message to every client, or keep it for those that are slow."""
+        self.publish_each(lambda _: message)
+
+    def publish_each(self, make: Callable[[Subscriber | None], Message | None]) -> None:
+        """Send each client its own version of a message.
+
+        Args:
+            make: returns it, or nothing; for ``None`` the one for those who are not addressed
+                one by one.
+        """
         if self.closed:
             return
         for subscriber in self.subscribers:
-            self._give(subscriber, message)
-        if self._plain:
+            message = make(subscriber)
+            if message is not None:
+                self._give(subscriber, message)
+        if self._plain and (message := make(None)) is not None:
             self._broadcast(message.frames)
         self._hear()  # sending takes the notice of what came in meanwhile
 

@@ -5,7 +5,7 @@ from typing import Any
 from rtconsole.recorder import Recorder
 from rtconsole.settings import Settings
 
-from .iopub import IOPub, Message
+from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
 from .publisher import Piece, Publisher, Text, dropped, split
 
@@ -13,6 +13,9 @@ from .publisher import Piece, Publisher, Text, dropped, split
 # nothing has come for 0.2 s, without a limit (jupyter_client's wait_for_ready).
 _SILENCE = 0.35
 _LONGEST_SILENCE = 3.0
+
+# Clients whose last cell is remembered; beyond, all are forgotten.
+_MOST_CLIENTS = 1000
 
 
 class Output:
@@ -41,9 +44,11 @@ class Output:
         self._session = session
         self._settings = settings
         self.recorder = recorder
+        # header of the last cell of each client, by its process; None for any client's
+        self._last: dict[int | None, dict[str, Any]] = {}
         self.publisher = Publisher(
             iopub.io_loop.asyncio_loop,
-            send=lambda item: iopub.publish(self._message(item)),
+            send=self._send,
             send_earlier=lambda: iopub._handle_event([]),
             greet=self._greet,
             recorder=recorder,
@@ -73,10 +78,27 @@ class Output:
         """A client asked for something else: it does not wait for silence any more."""
         self.publisher.release(session)
 
-    def cell_begins(self, header: dict[str, Any]) -> None:
-        """The program's output belongs to this cell from now on, if it is to."""
+    def cell_begins(self, process: int | None) -> None:
+        """Let the program's output belong to no cell, for a client that runs one now.
+
+        So it is not mixed with the cell's own, and a tool that collects what its cells
+        print collects that alone.
+        """
+        self._note_last(process, {})
+
+    def cell_ends(self, header: dict[str, Any], process: int | None) -> None:
+        """Let the program's output belong to this cell from now on, for its client.
+
+        Args:
+            process: pid of the client, if that is known.
+        """
+        self._note_last(process, header)
+
+    def _note_last(self, process: int | None, header: dict[str, Any]) -> None:
         if self._settings.parent == "last":
-            self.publisher.last_parent = header
+            if len(self._last) > _MOST_CLIENTS:
+                self._last.clear()
+            self._last[process] = self._last[None] = header
 
     # -- in the iopub thread -------------------------------------------------------------
 
@@ -105,10 +127,39 @@ class Output:
                     message = self._message(Text(stream, part, {}, metadata))
                     self._iopub.send_to(newcomer, message)
 
+    def _send(self, item: Text) -> None:
+        """Send a stream message: a cell's to all, the program's to each as it shows it best."""
+        if item.parent is not None:
+            self._iopub.publish(self._message(item))
+            return
+        tailing = {tail.process for tail in self.publisher.tails} - {None}
+        made: dict[str, Message] = {}
+
+        def make(subscriber: Subscriber | None) -> Message | None:
+            if subscriber is not None and subscriber.process in tailing:
+                return None  # its %tail chooses what it sees
+            parent = self._parent_for(subscriber)
+            key = parent.get("msg_id", "")
+            if key not in made:
+                made[key] = self._message(item._replace(parent=parent))
+            return made[key]
+
+        self._iopub.publish_each(make)
+
+    def _parent_for(self, subscriber: Subscriber | None) -> dict[str, Any]:
+        """Return the header of a client's last cell; an empty one if none has ended.
+
+        Frontends show what belongs to a cell of their own, and most show what belongs to
+        none; what belongs to another client's cell few do. A client whose process is not
+        known (tcp) is taken for the one that ran the last cell.
+        """
+        process = None if subscriber is None else subscriber.process
+        return self._last.get(process, {})
+
     def _message(self, item: Text) -> Message:
         """Return a stream message."""
         content = {"name": item.stream, "text": item.text}
-        message = self._session.msg("stream", content, item.parent, metadata=item.metadata)
+        message = self._session.msg("stream", content, item.parent or {}, metadata=item.metadata)
         frames = self._session.serialize(message, ident=f"stream.{item.stream}".encode())
         return Message(frames, lines=item.text.count("\n"))
 

@@ -39,13 +39,13 @@ class Text(NamedTuple):
 
     Attributes:
         stream: ``stdout`` or ``stderr``.
-        parent: header of the request it belongs to; empty if none.
+        parent: header of the request it belongs to; ``None`` if it is the program's.
         metadata: of the message.
     """
 
     stream: str
     text: str
-    parent: dict[str, Any]
+    parent: dict[str, Any] | None
     metadata: dict[str, Any]
 
 
@@ -61,9 +61,15 @@ class Piece(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """A cell in which the program's output is shown; ``choose`` returns what of a piece."""
+    """A cell in which the program's output is shown.
+
+    Attributes:
+        process: pid of its client, if that is known.
+        choose: returns what is shown of a piece.
+    """
 
     parent: dict[str, Any]
+    process: int | None
     choose: Callable[[Piece], str]
 
 
@@ -78,7 +84,6 @@ class Publisher:
         has_newcomers: somebody is to be greeted even if nothing is written.
         bare_hooks: set what a hook that does not ask for ``asleep`` appends with.
         tails: cells that show the program's output.
-        last_parent: header of the newest cell, if the program's output is to belong to it.
         encodings: of the bytes written to a stream's buffer.
     """
 
@@ -124,7 +129,6 @@ class Publisher:
         self._claim = claim
         self.owned: Callable[[], bool] = claim._is_owned
         self.tails: list[Tail] = []
-        self.last_parent: dict[str, Any] = {}
         self.encodings: dict[str, str] = {}
         self._decoders: dict[str, Any] = {}
         self._holds: dict[str, float] = {}
@@ -243,7 +247,7 @@ class Publisher:
         self._greet()
         if self._dropped:
             metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
-            self._send(Text("stderr", dropped(self._dropped), self.last_parent, metadata))
+            self._send(Text("stderr", dropped(self._dropped), None, metadata))
             self._dropped = 0
         while self._held:
             piece = self._held.popleft()
@@ -260,14 +264,11 @@ class Publisher:
     def _publish(self, piece: Piece) -> None:
         self._recorder.add(piece.stream, piece.text)
         metadata = piece.metadata()
-        shown = False
         for tail in self.tails[:]:
             text = tail.choose(piece)
-            shown = shown or tail.parent is self.last_parent
             if text:
                 self._send_parts(Text(piece.stream, "", tail.parent, metadata), [text])
-        if not shown:
-            self._send_parts(Text(piece.stream, "", self.last_parent, metadata), [piece.text])
+        self._send_parts(Text(piece.stream, "", None, metadata), [piece.text])
 
     def _take(self) -> list[Piece]:
         """Return what the program wrote since the last time, runs of one thread joined."""

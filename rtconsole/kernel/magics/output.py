@@ -49,7 +49,7 @@ class OutputMagics(Magics):
           -s  only stdout, or only stderr
           -t  end after SECONDS; 0 shows what was kept
 
-        For frontends that do not show output of no cell (JupyterLab), or show it elsewhere.
+        Meanwhile its client does not see it elsewhere.
         With %mirror off there is nothing to show.
         """
         options, rest = self.parse_options(parameter_s, "n:e:s:t:")
@@ -69,7 +69,7 @@ class OutputMagics(Magics):
             raise UsageError("%tail shows output in the cell that it is called in")
         output = self.shell.kernel.output
         chooser = Chooser(pattern, stream)
-        tail = Tail(running.parent, chooser.choose)
+        tail = Tail(running.parent, running.process, chooser.choose)
         for name, text in _last(output.recorder.kept(), int(lines or 0)):
             running.write(name, chooser.choose(Piece(name, None, text)))
         output.publisher.tails.append(tail)
