@@ -9,7 +9,6 @@ from typing import Any
 
 import comm
 import IPython
-from ipykernel.control import ControlThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.compilerop import CachingCompiler
@@ -47,13 +46,6 @@ def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
             "%s", context.get("message"), exc_info=context.get("exception")
         )
     )
-
-
-class Control(ControlThread):
-    def __init__(self, loop: IOLoop, **options: Any) -> None:
-        super().__init__(**options)
-        self.io_loop.close()
-        self.io_loop: IOLoop = loop
 
 
 class Stream:

@@ -10,6 +10,7 @@ import importlib
 import sys
 import threading
 import types
+from collections.abc import Callable
 from typing import Any
 
 MODULES = (
@@ -48,6 +49,32 @@ class HostSys(types.ModuleType):
             setattr(sys, name, value)
 
 
+_LOOP_MAKERS = ("ipykernel.thread", "ipykernel.iostream")
+_make_original: Any = None
+
+
+def own_loops(threads: set[int], make: Callable[[], Any]) -> None:
+    """Have ipykernel's threads that are ours run loops of our own making.
+
+    The original asks the program's event loop policy (uvloop's, say) for one, and makes a
+    policy if there is none.
+
+    Args:
+        threads: as for :func:`install`; who makes a thread for the console is one of them.
+        make: returns a tornado loop.
+    """
+    global _make_original
+    if _make_original is None:
+        _make_original = importlib.import_module("ipykernel.thread").make_selector_io_loop
+    original = _make_original
+
+    def make_selector_io_loop() -> Any:
+        return make() if threading.get_ident() in threads else original()
+
+    for name in _LOOP_MAKERS:
+        vars(importlib.import_module(name))["make_selector_io_loop"] = make_selector_io_loop
+
+
 def install(threads: set[int], **own: Any) -> None:
     """Give the modules in ``MODULES`` their ``sys``.
 
@@ -63,6 +90,9 @@ def install(threads: set[int], **own: Any) -> None:
 
 
 def remove() -> None:
-    """Give the modules the real ``sys`` back."""
+    """Give the modules the real ``sys`` and their own loops back."""
     for name in MODULES:
         vars(importlib.import_module(name))["sys"] = sys
+    if _make_original is not None:
+        for name in _LOOP_MAKERS:
+            vars(importlib.import_module(name))["make_selector_io_loop"] = _make_original

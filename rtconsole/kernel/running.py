@@ -5,6 +5,7 @@ first, and imports are made one at a time, between which the program may fork.
 """
 
 import os
+import sys
 import time
 from _thread import get_ident
 from typing import Any
@@ -107,9 +108,17 @@ class RunningKernel:
 
     def load(self) -> None:
         """Import what the kernel is made of."""
+        import warnings
+
+        had_ipython = "IPython.core.completer" in sys.modules
         for name in _IMPORTS:
             with self._listener.gate:
                 __import__(name)  # not importlib's: this one minds the program's names
+        if not had_ipython:  # it adds a filter for a warning of its own, for everybody
+            filters: Any = warnings.filters
+            for entry in filters[:]:
+                if getattr(entry[2], "__name__", "") == "ProvisionalCompleterWarning":
+                    filters.remove(entry)
 
     async def serve(self, loop: Any) -> None:
         """Build the kernel in this thread and serve until stopped."""
@@ -125,6 +134,7 @@ class RunningKernel:
 
     def _build(self, loop: Any) -> None:
         import zmq
+        from ipykernel.control import ControlThread
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
@@ -134,6 +144,8 @@ class RunningKernel:
         from .status import Status
 
         log = _log()
+        app.keep_errors(loop, log)
+        hostsys.own_loops(self._threads, lambda: app.new_loop(log))
         info, context = self._info, self._context
         session = Session(
             key=info["key"].encode(),
@@ -150,12 +162,8 @@ class RunningKernel:
         publisher = iopub.IOPub(
             self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
         )
-        for own in (loop, publisher.io_loop.asyncio_loop):
-            app.keep_errors(own, log)
-        control = app.Control(app.new_loop(log), daemon=True)
-        shell_channel = subshells.ShellChannel(
-            context, lambda: app.new_loop(log), self._threads, daemon=True
-        )
+        control = ControlThread(daemon=True)
+        shell_channel = subshells.ShellChannel(context, self._threads, daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(wanted.profile)

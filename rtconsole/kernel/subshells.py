@@ -1,10 +1,9 @@
 """Subshells: fresh shells beside one that hangs (JEP 91), made harmless to their host.
 
-ipykernel's own threads for them take the program's event loop policy and its streams, and a
-subshell that hangs would hang the whole kernel when it is deleted.
+ipykernel's own threads for them take the program's streams, and a subshell that hangs would
+hang the whole kernel when it is deleted.
 """
 
-from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -14,7 +13,6 @@ from ipykernel.shellchannel import ShellChannelThread
 from ipykernel.subshell import SubshellThread
 from ipykernel.subshell_manager import SubshellManager
 from ipykernel.utils import _async_in_context
-from tornado.ioloop import IOLoop
 
 # Seconds at the kernel's end for a subshell to end its cell.
 _STOP_PATIENCE = 0.5
@@ -23,10 +21,8 @@ _STOP_PATIENCE = 0.5
 class Subshell(SubshellThread):
     """A subshell's thread; one of the console's own while it runs (see :mod:`.hostsys`)."""
 
-    def __init__(self, name: str, context: Any, loop: IOLoop, threads: set[int]) -> None:
+    def __init__(self, name: str, context: Any, threads: set[int]) -> None:
         super().__init__(name, context, daemon=True)
-        self.io_loop.close()
-        self.io_loop: IOLoop = loop
         self._threads = threads
 
     def run(self) -> None:
@@ -40,15 +36,14 @@ class Subshell(SubshellThread):
 class Subshells(SubshellManager):
     """The kernel's subshells. Runs in the shell channel's thread."""
 
-    def __init__(self, *arguments: Any, make_loop: Callable[[], IOLoop], threads: set[int]) -> None:
+    def __init__(self, *arguments: Any, threads: set[int]) -> None:
         super().__init__(*arguments)
-        self._make_loop = make_loop
         self._threads = threads
 
     def _create_subshell(self) -> str:
         """As the original, with a thread of ours."""
         name = str(uuid4())
-        thread = Subshell(name, self._context, self._make_loop(), self._threads)
+        thread = Subshell(name, self._context, self._threads)
         with self._lock_cache:
             self._cache[name] = thread
         thread.shell_channel_to_subshell.on_recv(
@@ -81,20 +76,14 @@ class Subshells(SubshellManager):
 
 
 class ShellChannel(ShellChannelThread):
-    """The shell channel's thread, with an event loop of our own making."""
+    """The shell channel's thread."""
 
-    def __init__(
-        self, context: Any, make_loop: Callable[[], IOLoop], threads: set[int], **options: Any
-    ) -> None:
+    def __init__(self, context: Any, threads: set[int], **options: Any) -> None:
         """
         Args:
-            make_loop: returns an event loop for a thread of ours.
             threads: identifiers of the console's threads, to which those of subshells are added.
         """
         super().__init__(context, **options)
-        self.io_loop.close()
-        self.io_loop: IOLoop = make_loop()
-        self._make_loop = make_loop
         self._threads = threads
 
     @property
@@ -104,7 +93,6 @@ class ShellChannel(ShellChannelThread):
                 self._zmq_context,
                 self.io_loop,
                 self.shell_stream,
-                make_loop=self._make_loop,
                 threads=self._threads,
             )
         return self._manager
