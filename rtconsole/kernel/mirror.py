@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .publisher import Publisher
-from .streams import StandIn, Tap
+from .streams import BUFFERS_ARE_FRAGILE, StandIn, Tap
 
 # tee: to the clients as well. redirect: to them only, while there are any. errors: as tee,
 # but stderr alone. off: nothing.
@@ -148,7 +148,7 @@ class Mirror:
             return False
         others = [tap.stream() for tap in self._taps]
         others = [other for other in others if other is not None and other is not stream]
-        buffers = [getattr(other, "buffer", other) for other in others]
+        buffers = [] if BUFFERS_ARE_FRAGILE else [getattr(o, "buffer", o) for o in others]
         reached: list[Any] = [stream]
         for _ in range(3):
             reached = [
