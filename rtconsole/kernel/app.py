@@ -196,7 +196,10 @@ class Kernel(IPythonKernel):
             self.publisher.hold("newcomer", SILENCE)
             self.publisher.has_newcomers = True
             self.publisher.wake()
-        self.mirror.listen(bool(self.iopub_thread.subscribers))
+        is_heard = bool(self.iopub_thread.subscribers)
+        self.mirror.listen(is_heard)
+        if not is_heard:
+            self.say_all()  # to be kept before what is written from now on
 
     def _greet(self) -> None:
         """Show those who just came what was kept (RTCONSOLE_HISTORY)."""
