@@ -123,7 +123,10 @@ class Mirror:
                 is_current = stream is getattr(sys, name)
                 if any(tap.stream() is stream for tap in self._taps):
                     continue
-                if stream is None and not (is_current and self._cells):
+                # print() writes nothing if sys.stdout is None, as a stand-in does; but to
+                # sys.stdout if sys.stderr is
+                is_printed_to = is_current and self._cells and name == "stdout"
+                if stream is None and not is_printed_to:
                     continue
                 try:
                     self._taps.append(Tap(stream, name, self._publisher))
