@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from harness import PATIENCE, Client, Launcher, Program, Reply, wait_for
@@ -164,6 +165,42 @@ def watching(program: Program) -> Iterator[Watch]:
     with program.client() as client:
         client.run("")
         yield Watch(client)
+
+
+# A client in a process of its own: attaches, says so, and writes what it sees of the
+# program's output up to the end that the program says.
+LOYAL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from harness import Client
+client = Client(Path(sys.argv[1])).ready()
+client.run("")
+print("ready", flush=True)
+text = ""
+while "the end\\n" not in text[-1000:]:
+    message = client.kernel.get_iopub_msg(timeout=60)
+    if message["metadata"].get("rtconsole", {}).get("origin") == "program":
+        text += message["content"]["text"]
+sys.stdout.write(text)
+"""
+
+
+@contextmanager
+def loyal(launch: Launcher, program: Program) -> Iterator["subprocess.Popen[bytes]"]:
+    """Attach a client in a process of its own."""
+    client = subprocess.Popen(
+        [sys.executable, "-c", LOYAL, str(program.connection_file), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        env=launch.environment(RTCONSOLE=None),
+    )
+    try:
+        assert client.stdout
+        assert client.stdout.readline() == b"ready\n"
+        yield client
+    finally:
+        client.kill()
+        client.communicate()
 
 
 def as_found(obedient: Obedient) -> bool:

@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from harness import PATIENCE, Client, Launcher, Program, wait_for
-from mirrored import Obedient, Watch, flood, memory, watching
+from harness import PATIENCE, Client, Launcher, wait_for
+from mirrored import Obedient, Watch, flood, loyal, memory, watching
 
 EVERY_MILLISECOND = """
 import time
@@ -20,24 +18,6 @@ while True:
     n += 1
     print("line", n, flush=True)
     time.sleep(0.001)
-"""
-
-# Subscribes, says so, and reads until it is told to count what it saw.
-LOYAL = """
-import sys, time, queue
-from jupyter_client import BlockingKernelClient
-client = BlockingKernelClient()
-client.load_connection_file(sys.argv[1])
-client.start_channels()
-client.wait_for_ready(timeout=30)
-client.execute_interactive("", timeout=30)
-print("ready", flush=True)
-text = ""
-while "the end\\n" not in text[-1000:]:
-    message = client.get_iopub_msg(timeout=60)
-    if message["metadata"].get("rtconsole", {}).get("origin") == "program":
-        text += message["content"]["text"]
-sys.stdout.write(text)
 """
 
 # Runs a cell with nbclient, which takes the kernel for one that it has started.
@@ -56,23 +36,6 @@ notebook = nbformat.v4.new_notebook(cells=cells)
 nbclient.NotebookClient(notebook, km=manager, timeout=60).execute()
 print(*(output["text"] for output in notebook.cells[0].outputs))
 """
-
-
-@contextmanager
-def loyal(launch: Launcher, program: Program) -> Iterator["subprocess.Popen[bytes]"]:
-    """A client in a process of its own."""
-    client = subprocess.Popen(
-        [sys.executable, "-c", LOYAL, str(program.connection_file)],
-        stdout=subprocess.PIPE,
-        env=launch.environment(RTCONSOLE=None),
-    )
-    try:
-        assert client.stdout
-        assert client.stdout.readline() == b"ready\n"
-        yield client
-    finally:
-        client.kill()
-        client.communicate()
 
 
 def test_every_kind_of_client_gets_in_during_a_flood(launch: Launcher) -> None:

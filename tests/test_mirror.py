@@ -2,12 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from harness import Launcher, wait_for
-from mirrored import BUFFERS_ARE_SAFE, Obedient, Watch, as_found, is_of_program, watching
+from mirrored import BUFFERS_ARE_SAFE, Obedient, Watch, as_found, is_of_program, loyal, watching
 
 WRITES = """
 import logging, warnings
@@ -248,22 +246,11 @@ def test_streams_are_as_found_when_the_last_client_has_gone(launch: Launcher, ho
             obedient.do("print('seen', flush=True)")
             watch.wait_for("seen\n")
     else:
-        client = subprocess.Popen(
-            [sys.executable, "-c", LOYAL, str(obedient.program.connection_file)],
-            stdout=subprocess.PIPE,
-            env=launch.environment(RTCONSOLE=None),
-        )
-        try:
-            assert client.stdout
-            assert client.stdout.readline() == b"ready\n"
+        with loyal(launch, obedient.program) as client:
             assert not as_found(obedient)
             obedient.do(held)
             if how == "stopped and killed":
                 client.send_signal(signal.SIGSTOP)
-        finally:
-            client.kill()
-            client.wait()
-            client.communicate()
     wait_for(lambda: as_found(obedient), "the streams to be as found")
     # and who got hold of a hook writes where the stream does
     obedient.do("held[0]('by a hook that was kept\\n'); held[1](); held[2]('this too\\n')")
@@ -272,19 +259,6 @@ def test_streams_are_as_found_when_the_last_client_has_gone(launch: Launcher, ho
     with watching(obedient.program) as watch:
         obedient.do("print('seen again', flush=True)")
         assert watch.wait_for("seen again\n") == "seen again\n"
-
-
-LOYAL = """
-import sys, time
-from jupyter_client import BlockingKernelClient
-client = BlockingKernelClient()
-client.load_connection_file(sys.argv[1])
-client.start_channels()
-client.wait_for_ready(timeout=30)
-client.execute_interactive("", timeout=30)
-print("ready", flush=True)
-time.sleep(60)
-"""
 
 
 def test_dormant_streams_are_untouched_and_cells_leave_them_so(launch: Launcher) -> None:
