@@ -290,9 +290,11 @@ def _park_after_fork(self: Listener) -> None:
 
     It looks for other threads after the at-fork handlers, not before. A pending call
     (https://docs.python.org/3/c-api/init.html#c.Py_AddPendingCall) is made between two
-    bytecodes, of which the first comes after that.
+    bytecodes: those of the handler, where there is no current listener yet, and which put
+    it off, or the first one after that.
     """
-    global _pending_call
+    global _pending_call, _resting
+    _resting = self
     if sys.version_info[:2] != (3, 13):
         self.park()
         return
@@ -309,15 +311,22 @@ def _park_after_fork(self: Listener) -> None:
 
 
 def _park_now(_: "Any") -> int:
-    if listener.current is not None and listener.current.state == RESTING:
-        try:
-            listener.current.park()
-        except Exception as error:  # protects the program, in which this is called anywhere
-            note("no thread after a fork", error)
+    if _resting is None or _resting.state != RESTING:
+        return 0
+    try:
+        if listener.current is _resting:
+            _resting.park()
+        elif listener.current is None:
+            import ctypes
+
+            ctypes.pythonapi.Py_AddPendingCall(_pending_call, None)
+    except Exception as error:  # protects the program, in which this is called anywhere
+        note("no thread after a fork", error)
     return 0
 
 
 _pending_call: "Any" = None
+_resting: "Listener | None" = None
 
 
 def after_fork_in_child(self: Listener | None) -> Listener | None:

@@ -76,14 +76,20 @@ class Client:
         """Run a cell and return what it came to."""
         return self.finish(self.send(code, **options), patience)
 
-    def finish(self, message_id: str, patience: float = PATIENCE) -> Reply:
-        """Wait for the end of a request that was sent."""
+    def finish(
+        self,
+        message_id: str,
+        patience: float = PATIENCE,
+        see: Callable[[dict[str, Any]], object] = id,
+    ) -> Reply:
+        """Wait for the end of a request that was sent; ``see`` is shown all that comes."""
         streams = {"stdout": "", "stderr": ""}
         messages: list[dict[str, Any]] = []
         result = None
         deadline = time.monotonic() + patience
         while True:
             message = self.kernel.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            see(message)
             if message["parent_header"].get("msg_id") != message_id:
                 continue
             messages.append(message)
@@ -192,7 +198,7 @@ class Program:
 
     @property
     def stdout(self) -> str:
-        return self.stdout_file.read_text()
+        return self.stdout_file.read_text(errors="surrogateescape")
 
     @property
     def stderr(self) -> str:
@@ -225,6 +231,8 @@ class Program:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
     @property
     def log(self) -> str:

@@ -4,17 +4,21 @@ import sys
 from collections.abc import Iterator
 
 import pexpect
+import pyte
 import pytest
 from harness import PATIENCE, Launcher, Program, wait_for
+from mirrored import Obedient
 
 
 class Terminal:
     """A jupyter console on a terminal of its own."""
 
-    def __init__(self, program: Program, launch: Launcher, existing: str) -> None:
+    def __init__(
+        self, program: Program, launch: Launcher, existing: str, term: str = "dumb"
+    ) -> None:
         env = launch.environment(
             RTCONSOLE="1",  # as a user would have it exported
-            TERM="dumb",
+            TERM=term,
             PROMPT_TOOLKIT_NO_CPR="1",
             NO_COLOR="1",
         )
@@ -31,7 +35,8 @@ class Terminal:
             timeout=PATIENCE,
             dimensions=(50, 200),
         )
-        self.child.expect(r"In \[\d+\]: ")
+        color = r"(?:\x1b\[[\d;]*m)?"
+        self.child.expect(rf"In \[{color}\d+{color}\]: ")
 
     def type(self, line: str) -> None:
         self.child.sendline(line)
@@ -99,3 +104,27 @@ def test_leaving_it_stops_nothing(counter: Program, launch: Launcher, leave: str
         terminal.child.close(force=True)
     with counter.client() as client:
         assert client.run("'still here'").result == "'still here'"
+
+
+def test_a_progress_bar_in_the_program_is_one_moving_line(launch: Launcher) -> None:
+    obedient = Obedient(launch, "import tqdm")
+    terminal = Terminal(obedient.program, launch, str(obedient.program.pid), term="xterm")
+    screen = pyte.Screen(200, 50)
+    stream = pyte.Stream(screen)
+
+    def show(result: str) -> None:
+        """Have it read what has come in, which it does after a command."""
+        terminal.type(result)
+        while not any("Out" in line and result in line for line in screen.display):
+            stream.feed(terminal.child.read_nonblocking(10_000, timeout=PATIENCE))
+
+    try:
+        show("'attached'")
+        obedient.do("for n in tqdm.trange(40, ncols=60, mininterval=0): time.sleep(0.002)")
+        show("'done'")
+        (bar,) = (line for line in screen.display if "%|" in line)
+        assert "100%|" in bar
+        assert "| 40/40 [" in bar
+    finally:
+        terminal.child.close(force=True)
+    assert obedient.program.stderr_file.read_bytes().count(b"\r") > 10

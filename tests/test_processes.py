@@ -71,6 +71,21 @@ def test_a_dormant_process_forks_without_a_warning(launch: Launcher) -> None:
     assert (program.stdout, program.stderr) == ("done\n", "")
 
 
+def test_a_dormant_parent_can_be_attached_to_after_a_fork(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, time
+        pid = os.fork()
+        if pid: print(pid, flush=True)
+        time.sleep(60)
+        """
+    )
+    program.wait_for_output("\n")
+    with program.client() as client:
+        assert client.run("pid").result == program.stdout.strip()
+        client.run("import os, signal; os.kill(pid, signal.SIGKILL)")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_children_have_consoles(launch: Launcher, method: str) -> None:
     program = launch(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .publisher import Publisher
-from .streams import StandIn, Tap
+from .streams import BUFFERS_ARE_FRAGILE, StandIn, Tap
 
 # tee: to the clients as well. redirect: to them only, while there are any. errors: as tee,
 # but stderr alone. off: nothing.
@@ -123,7 +123,10 @@ class Mirror:
                 is_current = stream is getattr(sys, name)
                 if any(tap.stream() is stream for tap in self._taps):
                     continue
-                if stream is None and not (is_current and self._cells):
+                # print() writes nothing if sys.stdout is None, as a stand-in does; but to
+                # sys.stdout if sys.stderr is
+                is_printed_to = is_current and self._cells and name == "stdout"
+                if stream is None and not is_printed_to:
                     continue
                 try:
                     self._taps.append(Tap(stream, name, self._publisher))
@@ -148,7 +151,7 @@ class Mirror:
             return False
         others = [tap.stream() for tap in self._taps]
         others = [other for other in others if other is not None and other is not stream]
-        buffers = [getattr(other, "buffer", other) for other in others]
+        buffers = [] if BUFFERS_ARE_FRAGILE else [getattr(o, "buffer", o) for o in others]
         reached: list[Any] = [stream]
         for _ in range(3):
             reached = [

@@ -108,7 +108,10 @@ class Output:
             self.publisher.hold("newcomer", _SILENCE)
             self.publisher.has_newcomers = True
             self.publisher.wake()
-        self.mirror.listen(bool(self._iopub.subscribers))
+        is_heard = bool(self._iopub.subscribers)
+        self.mirror.listen(is_heard)
+        if not is_heard:
+            self.say_all()  # to be kept before what is written from now on
 
     def say_all(self) -> None:
         """Send what the program has written until now; nobody holds it back any more."""

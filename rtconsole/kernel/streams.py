@@ -11,15 +11,31 @@ so is the traceback: every hook takes itself out of it.
 import io
 import sys
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from rtconsole.recorder import hide_frame
 
-from . import cell
+from .hooks import (
+    Function,
+    bare_tee,
+    buffer_write,
+    cell_flush,
+    cell_write,
+    is_buffer_hook,
+    ours,
+    plain_method,
+    tee,
+)
 from .publisher import Publisher
 
-Function = Callable[..., Any]
+# In these versions text is lost, and memory overrun, if the thread changes while a text
+# stream writes to its buffer (python/cpython#119506). It may in the interpreter's code:
+# there a buffer must not be given a function of ours.
+BUFFERS_ARE_FRAGILE = sys.version_info < (3, 12, 4)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Tap:
@@ -41,7 +57,9 @@ class Tap:
         # the program may rely on a file being closed when it is let go.
         self._lasting = stream is sys.__stdout__ or stream is sys.__stderr__
         self.stream = self._refer(stream)
-        self._installed: list[tuple[Function, str, Function, Function | None]] = []
+        self._mode = "off"
+        self._installed: dict[str, Hook] = {}
+        self._write: Function = _nothing
         self._disable: Function = _nothing
         getattr(stream, "write")  # noqa: B009 - to see that it is there
         vars(stream).update()
@@ -50,38 +68,82 @@ class Tap:
         return (lambda: owner) if self._lasting else weakref.ref(owner)
 
     def install(self, mode: str, in_cells: bool) -> None:
-        """Set the hooks, in place of those that are set.
+        """Set the hooks. What is written meanwhile goes by the old ones or the new ones.
 
         Args:
             mode: ``tee``, ``redirect``, or ``off``: what is done with the program's text.
             in_cells: whether cells run, whose text goes to their clients.
         """
-        self.remove()
         stream = self.stream()
         if stream is None or (mode == "off" and not in_cells):
+            self.remove()
             return
         own = vars(stream)
-        write = self._method(stream, "write")
-        # What is mirrored is recorded by the publisher, not beside it.
-        recorded = getattr(own.get("write"), "rtconsole_original", None)
-        is_text_io = type(stream) is io.TextIOWrapper and ("write" not in own or recorded)
-        if mode == "tee" and is_text_io and self.name == "stdout":
-            write, self._disable = _bare_tee(recorded or write, self._publisher)
-        elif mode != "off":
-            redirect = self.stream if mode == "redirect" else None
-            write, self._disable = _tee(recorded or write, self.name, self._publisher, redirect)
-        self._set(stream, "write", _cell_write(write, self.name) if in_cells else write)
+        if any(own.get(h.name) is not h.hook for h in self._installed.values() if h.is_streams):
+            self.remove()  # the program has set something
+        disable = _nothing
+        if mode != self._mode or not self._installed:
+            disable, self._mode = self._disable, mode
+            self._write, self._disable = self._make_write(stream, mode)
+        write = self._write
+        self._set("write", stream, "write", cell_write(write, self.name) if in_cells else write)
         if getattr(stream, "flush", None) is not None:
-            flush = self._method(stream, "flush")
-            self._set(stream, "flush", _cell_flush(flush) if in_cells else _plain_flush(flush))
-        buffer = getattr(stream, "buffer", None) if is_text_io else None
-        if hasattr(buffer, "__dict__") and not _is_ours(vars(buffer).get("write")):
-            encoding = stream.encoding or "utf-8"
-            self._publisher.encodings[self.name] = encoding
-            write = self._method(buffer, "write")
-            publisher = None if mode == "off" else self._publisher
-            hook = _buffer_write(write, self.name, encoding, publisher, mode == "redirect")
-            self._set(buffer, "write", hook)
+            flush = self._original("flush", stream, "flush")
+            hook = cell_flush(flush) if in_cells else plain_method(flush)
+            self._set("flush", stream, "flush", hook)
+        if self._is_text_io(stream):
+            # flushes in C, without a call of flush
+            self._set("tell", stream, "tell", plain_method(self._original("tell", stream, "tell")))
+            self._hook_buffer(stream, mode)
+        disable()
+
+    def _is_text_io(self, stream: Any) -> bool:
+        """Tell whether the stream is a plain one, whose text reaches its buffer in C."""
+        if type(stream) is not io.TextIOWrapper:
+            return False
+        write = vars(stream).get("write")
+        ours = self._installed.get("write")
+        if ours is not None and ours.hook is write:
+            write = ours.before
+        return write is None or hasattr(write, "rtconsole_original")
+
+    def _make_write(self, stream: Any, mode: str) -> tuple[Function, Function]:
+        """Return a ``write`` for the program's text, and what ends it."""
+        write = self._original("write", stream, "write")
+        if mode == "off":
+            return write, _nothing
+        # What is mirrored is recorded by the publisher, not beside it.
+        write = getattr(write, "rtconsole_original", write)
+        if mode == "tee" and self.name == "stdout" and self._is_text_io(stream):
+            return bare_tee(write, self._publisher)
+        redirect = self.stream if mode == "redirect" else None
+        return tee(write, self.name, self._publisher, redirect)
+
+    def _hook_buffer(self, stream: Any, mode: str) -> None:
+        if BUFFERS_ARE_FRAGILE:
+            return
+        try:
+            buffer, encoding = stream.buffer, stream.encoding or "utf-8"
+        except ValueError:  # it is detached
+            return
+        if not hasattr(buffer, "__dict__"):
+            return
+        known = self._installed.get("buffer")
+        if known is not None and known.owner() is not buffer:
+            known.remove()
+            del self._installed["buffer"]
+        elif known is None and is_buffer_hook(vars(buffer).get("write")):
+            return  # another text stream has it, too
+        self._publisher.encodings[self.name] = encoding
+        publisher = None if mode == "off" else self._publisher
+        write = self._original("buffer", buffer, "write")
+        hook = buffer_write(write, self.name, encoding, publisher, mode == "redirect")
+        self._set("buffer", buffer, "write", hook)
+
+    def _original(self, key: str, owner: Any, name: str) -> Function:
+        """Return a method of the stream or its buffer as it is without our hook."""
+        known = self._installed.get(key)
+        return self._method(owner, name) if known is None else known.original
 
     def _method(self, owner: Any, name: str) -> Function:
         """Return a method as it is now, which does not keep ``owner`` unless that lasts."""
@@ -107,201 +169,62 @@ class Tap:
                 hide_frame(error)
                 raise
 
-        _OURS.add(id(call.__code__))
-        return call
+        return ours(call)
 
-    def _set(self, owner: Any, name: str, hook: Function) -> None:
+    def _set(self, key: str, owner: Any, name: str, function: Function) -> None:
+        known = self._installed.get(key)
+        if known is None:
+            before, original = vars(owner).get(name), self._method(owner, name)
+            is_streams = owner is self.stream()
+            known = Hook(self._refer(owner), name, before, original, is_streams)
+            self._installed[key] = known
+        known.hook = function
         # into its dict, since a class may have a __setattr__ of its own
-        self._installed.append((self._refer(owner), name, hook, vars(owner).get(name)))
-        vars(owner)[name] = hook
+        vars(owner)[name] = function
 
     def remove(self) -> None:
         """Leave the stream as it was found; what the program has set since then stays."""
         while self._installed:
-            reference, name, hook, before = self._installed.pop()
-            own = vars(reference() or _nothing)
-            if own.get(name) is not hook:
-                continue
-            if before is None:
-                del own[name]
-            else:
-                own[name] = before
+            self._installed.popitem()[1].remove()
+        self._mode = "off"
         self._disable()  # who got hold of a hook goes on with the stream's own
         self._disable = _nothing
 
 
-def _nothing() -> None:
-    pass
+class Hook:
+    """A function set on an instance.
 
-
-def _bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Function]:
-    """Return a ``write`` for a text stream that is stdout, and what ends it.
-
-    It is called twice in each print of the program, and is all the tax on it: so nothing
-    is looked up that could be before, the thread is only asked whether it is the main one,
-    and a line's end belongs to what it ends. Whether the publisher has to be woken is not
-    asked at all: while it sleeps, ``append`` is what wakes it.
+    Attributes:
+        owner: returns the instance, if it still is there.
+        before: what the instance had of its own under that name.
+        original: the method without the hook.
+        is_streams: whether the instance is the stream itself, not its buffer.
     """
-    newline, owned, append, on = "\n", publisher.owned, publisher.first, True
 
-    def write(text: str, /) -> Any:
-        try:
-            result = original(text)
-        except BaseException as error:
-            hide_frame(error)
-            raise
-        if text is newline or owned():
-            append(text)
-        elif on:
-            publisher.note("stdout", text)
-        return result
+    def __init__(
+        self,
+        owner: Function,
+        name: str,
+        before: Function | None,
+        original: Function,
+        is_streams: bool,
+    ) -> None:
+        self.owner = owner
+        self.name = name
+        self.before = before
+        self.original = original
+        self.is_streams = is_streams
+        self.hook: Function = _nothing
 
-    def set_append(function: Function) -> None:
-        nonlocal append
-        append = function if on else _ignore
-
-    def disable() -> None:
-        nonlocal on
-        on = False
-        publisher.bare_hooks.remove(set_append)
-        set_append(_ignore)
-
-    publisher.add_bare_hook(set_append)
-    _OURS.add(id(write.__code__))
-    return write, disable
-
-
-def _ignore(text: str) -> None:
-    pass
-
-
-def _tee(
-    original: Function, name: str, publisher: Publisher, redirect: Function | None
-) -> tuple[Function, Function]:
-    """Return a ``write`` for streams of any kind, and what ends it.
-
-    Args:
-        redirect: returns the stream, if it is not to be written to; but what is no text
-            and a closed stream are the stream's to complain of.
-    """
-    on = True
-
-    def write(*arguments: Any, **options: Any) -> Any:
-        text = arguments[0] if arguments else None
-        if redirect and on and isinstance(text, str) and not getattr(redirect(), "closed", False):
-            result: Any = len(text)
+    def remove(self) -> None:
+        """Leave the instance as it was found, unless the program has set something else."""
+        own = vars(self.owner() or _nothing)
+        if own.get(self.name) is not self.hook:
+            return
+        if self.before is None:
+            del own[self.name]
         else:
-            try:
-                result = original(*arguments, **options)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        if on and isinstance(text, (str, bytes)) and text:
-            publisher.note(name, text if isinstance(text, bytes) else str(text))
-        return result
-
-    def disable() -> None:
-        nonlocal on
-        on = False
-
-    _OURS.add(id(write.__code__))
-    return write, disable
-
-
-def _plain_flush(original: Function) -> Function:
-    """Return a ``flush`` that does what the original does, but is known to be ours."""
-
-    def flush() -> Any:
-        try:
-            return original()
-        except BaseException as error:
-            hide_frame(error)
-            raise
-
-    _OURS.add(id(flush.__code__))
-    return flush
-
-
-# Code of hooks on text streams, by identity (hashing code is slow). What they call writes
-# the text that they have seen to the buffer, where it must not count once more.
-_OURS: set[int] = set()
-
-
-def _is_ours(hook: Any) -> bool:
-    """Tell whether a buffer's ``write`` is a hook: two text streams may share the buffer."""
-    return getattr(hook, "__code__", None) in _BUFFER_HOOKS
-
-
-_BUFFER_HOOKS: list[Any] = []
-
-
-def _buffer_write(
-    original: Function, name: str, encoding: str, publisher: Publisher | None, redirect: bool
-) -> Function:
-    """Return a ``write`` for a text stream's binary buffer.
-
-    The text stream writes to it too, in C: then the nearest Python frame is one of ours.
-
-    Args:
-        publisher: gets the program's bytes; ``None`` if they are not mirrored.
-        redirect: whether only the publisher gets them.
-    """
-
-    def write(data: Any, /) -> Any:
-        from_text = id(sys._getframe(1).f_code) in _OURS
-        running = None if from_text else cell.running()
-        if running is not None:
-            data = bytes(data)
-            running.write(name, data.decode(encoding, "backslashreplace"))
-            return len(data)
-        if redirect and not from_text:
-            data = bytes(data)
-            result: Any = len(data)
-        else:
-            try:
-                result = original(data)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        # a raw file may have written a part, or (None) nothing
-        if result and publisher is not None and not from_text:
-            publisher.note(name, bytes(data)[:result])
-        return result
-
-    if not _BUFFER_HOOKS:
-        _BUFFER_HOOKS.append(write.__code__)
-    return write
-
-
-def _cell_write(below: Function, name: str) -> Function:
-    def write(*arguments: Any, **options: Any) -> Any:
-        running = cell.running()
-        if running is None:
-            try:
-                return below(*arguments, **options)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        text: Any = arguments[0] if arguments else None
-        running.write(name, text)
-        return len(text)
-
-    _OURS.add(id(write.__code__))
-    return write
-
-
-def _cell_flush(below: Function) -> Function:
-    def flush() -> Any:
-        if cell.running() is not None:
-            return None  # the program's buffered text is not the cell's to push out
-        try:
-            return below()
-        except BaseException as error:
-            hide_frame(error)
-            raise
-
-    _OURS.add(id(flush.__code__))
-    return flush
+            own[self.name] = self.before
 
 
 class StandIn:

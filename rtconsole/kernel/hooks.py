@@ -1,0 +1,189 @@
+"""The functions that are set on the program's streams, and called by its writes.
+
+What they call of the program's comes first; its result, its exceptions and their traceback
+are the program's. They take no lock and never wait.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rtconsole.recorder import hide_frame
+
+from . import cell
+from .publisher import Publisher
+
+Function = Callable[..., Any]
+
+
+def bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Function]:
+    """Return a ``write`` for a text stream that is stdout, and what ends it.
+
+    It is called twice in each print of the program, and is all the tax on it: so nothing
+    is looked up that could be before, the thread is only asked whether it is the main one,
+    and a line's end belongs to what it ends. Whether the publisher has to be woken is not
+    asked at all: while it sleeps, ``append`` is what wakes it.
+    """
+    newline, owned, append, on = "\n", publisher.owned, publisher.first, True
+
+    def write(text: str, /) -> Any:
+        try:
+            result = original(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        if text is newline or owned():
+            append(text)
+        elif on:
+            publisher.note("stdout", text)
+        return result
+
+    def set_append(function: Function) -> None:
+        nonlocal append
+        append = function if on else _ignore
+
+    def disable() -> None:
+        nonlocal on
+        on = False
+        publisher.bare_hooks.remove(set_append)
+        set_append(_ignore)
+
+    publisher.add_bare_hook(set_append)
+    return ours(write), disable
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+def tee(
+    original: Function, name: str, publisher: Publisher, redirect: Function | None
+) -> tuple[Function, Function]:
+    """Return a ``write`` for streams of any kind, and what ends it.
+
+    Args:
+        redirect: returns the stream, if it is not to be written to; but what is no text
+            and a closed stream are the stream's to complain of.
+    """
+    on = True
+
+    def write(*arguments: Any, **options: Any) -> Any:
+        text = arguments[0] if arguments else None
+        if redirect and on and isinstance(text, str) and not getattr(redirect(), "closed", False):
+            result: Any = len(text)
+        else:
+            try:
+                result = original(*arguments, **options)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+        if on and isinstance(text, (str, bytes)) and text:
+            publisher.note(name, text if isinstance(text, bytes) else str(text))
+        return result
+
+    def disable() -> None:
+        nonlocal on
+        on = False
+
+    return ours(write), disable
+
+
+def plain_method(original: Function) -> Function:
+    """Return a function that does what the original does, but is known to be ours."""
+
+    def method(*arguments: Any, **options: Any) -> Any:
+        try:
+            return original(*arguments, **options)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    return ours(method)
+
+
+# Code of functions that stand between the program and a text stream's C, by identity
+# (hashing code is slow). What they call writes the text that was seen to the buffer, where
+# it must not count once more.
+_OURS: set[int] = set()
+
+
+def ours(function: Any) -> Function:
+    """Enter a function that stands there, and return it."""
+    _OURS.add(id(function.__code__))
+    hook: Function = function
+    return hook
+
+
+def is_buffer_hook(hook: Any) -> bool:
+    """Tell whether a buffer's ``write`` is a hook: two text streams may share the buffer."""
+    return getattr(hook, "__code__", None) in _BUFFER_HOOKS
+
+
+_BUFFER_HOOKS: list[Any] = []
+
+
+def buffer_write(
+    original: Function, name: str, encoding: str, publisher: Publisher | None, redirect: bool
+) -> Function:
+    """Return a ``write`` for a text stream's binary buffer.
+
+    The text stream writes to it too, in C: then the nearest Python frame is one of ours.
+
+    Args:
+        publisher: gets the program's bytes; ``None`` if they are not mirrored.
+        redirect: whether only the publisher gets them.
+    """
+
+    def write(data: Any, /) -> Any:
+        from_text = id(sys._getframe(1).f_code) in _OURS
+        running = None if from_text else cell.running()
+        if running is not None:
+            data = bytes(data)
+            running.write(name, data.decode(encoding, "backslashreplace"))
+            return len(data)
+        if redirect and not from_text:
+            data = bytes(data)
+            result: Any = len(data)
+        else:
+            try:
+                result = original(data)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+        # a raw file may have written a part, or (None) nothing
+        if result and publisher is not None and not from_text:
+            publisher.note(name, bytes(data)[:result])
+        return result
+
+    if not _BUFFER_HOOKS:
+        _BUFFER_HOOKS.append(write.__code__)
+    return write
+
+
+def cell_write(below: Function, name: str) -> Function:
+    def write(*arguments: Any, **options: Any) -> Any:
+        running = cell.running()
+        if running is None:
+            try:
+                return below(*arguments, **options)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+        text: Any = arguments[0] if arguments else None
+        running.write(name, text)
+        return len(text)
+
+    return ours(write)
+
+
+def cell_flush(below: Function) -> Function:
+    def flush(*arguments: Any, **options: Any) -> Any:
+        if cell.running() is not None:
+            return None  # the program's buffered text is not the cell's to push out
+        try:
+            return below(*arguments, **options)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    return ours(flush)
