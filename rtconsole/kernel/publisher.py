@@ -79,6 +79,7 @@ class Publisher:
     Attributes:
         program: what the program wrote and nobody took yet, in order: text that the main
             thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
+        main_thread_id: identifier of the program's main thread.
         owned: tells whether the caller is the main thread, at half the price of its ident.
         asleep: whether :meth:`wake` is needed.
         has_newcomers: somebody is to be greeted even if nothing is written.
@@ -114,20 +115,20 @@ class Publisher:
         self._send_earlier = send_earlier
         self._greet = greet
         self._recorder = recorder
-        self._main_thread_id = main_thread_id
+        self.main_thread_id = main_thread_id
         self._window = window
         self._limit = limit
         self._cells: deque[Text] = deque()
         self.program: list[Any] = []
         self.asleep = True
-        self.bare_hooks: list[Callable[[Callable[[str], None]], None]] = []
+        self.bare_hooks: list[Callable[[Callable[[Any], None]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
         # since whether it owns one is the cheapest that can be asked of a thread.
-        claim: Any = _thread.RLock()
-        self._claim = claim
-        self.owned: Callable[[], bool] = claim._is_owned
+        lock: Any = _thread.RLock()
+        self._lock = lock
+        self.owned: Callable[[], bool] = lock._is_owned
         self.tails: list[Tail] = []
         self.encodings: dict[str, str] = {}
         self._decoders: dict[str, Any] = {}
@@ -141,16 +142,20 @@ class Publisher:
     def note(self, stream: str, what: "str | bytes") -> None:
         """Queue what the program wrote, with the thread that did."""
         ident = _thread.get_ident()
-        if ident == self._main_thread_id and not self.owned():
-            self._claim.acquire(blocking=False)
+        if ident == self.main_thread_id and not self.owned():
+            self.claim()
         thread = threading._active.get(ident)  # type: ignore[attr-defined]
         self.program.append((stream, thread, what))
         if self.asleep:
             self.wake()
 
-    def first(self, text: str) -> None:
-        """Queue what the main thread wrote to stdout, the first after quiet."""
-        self.program.append(text)
+    def claim(self) -> None:
+        """Let :attr:`owned` know the main thread, which this is."""
+        self._lock.acquire(blocking=False)
+
+    def first(self, item: Any) -> None:
+        """Queue what a bare hook has, the first after quiet."""
+        self.program.append(item)
         if self.asleep:
             self.wake()
 
@@ -164,7 +169,7 @@ class Publisher:
         except RuntimeError:  # the loop is closed: nobody is there to send it to
             pass
 
-    def add_bare_hook(self, set_append: Callable[[Callable[[str], None]], None]) -> None:
+    def add_bare_hook(self, set_append: Callable[[Callable[[Any], None]], None]) -> None:
         """Enter a hook: it appends with :meth:`first` while the publisher sleeps."""
         self.bare_hooks.append(set_append)
         set_append(self.first if self.asleep else self.program.append)
@@ -276,26 +281,35 @@ class Publisher:
         if not items:
             return []
         del self.program[: len(items)]
-        main = threading.main_thread().name
+        main = threading.main_thread()
         try:
-            return [Piece("stdout", main, "".join(items))]
+            return [Piece("stdout", main.name, "".join(items))]
         except TypeError:  # not only the main thread, or not only stdout
             pass
-        runs: list[tuple[str, str | None, list[str]]] = []
-        for item in items:
-            if item == "\n" and runs and runs[-1][0] == "stdout":
-                runs[-1][2].append(item)  # whose the line is, the end is
-                continue
-            stream, thread, text = ("stdout", main, item) if isinstance(item, str) else item
-            name = thread if isinstance(thread, str) else getattr(thread, "name", None)
-            if isinstance(text, bytes):
-                text = self._decoder(stream).decode(text)
-            if not runs or runs[-1][:2] != (stream, name):
-                runs.append((stream, name, []))
-            runs[-1][2].append(text)
-        if len(runs) > _RUNS:
-            return _by_stream(runs)
-        return [Piece(stream, name, "".join(texts)) for stream, name, texts in runs]
+        runs: list[tuple[str, Any, list[str]]] = []
+        last_stream, last_thread = "", None
+        texts: list[str] = []
+        add = texts.append
+        for item in items:  # in a flood of several threads most of the work: keep it short
+            if isinstance(item, str):
+                if item == "\n" and last_stream == "stdout":
+                    add(item)  # whose the line is, the end is
+                    continue
+                stream, thread, text = "stdout", main, item
+            else:
+                stream, thread, text = item
+                if isinstance(text, bytes):
+                    text = self._decoder(stream).decode(text)
+            if thread is not last_thread or stream != last_stream:
+                last_stream, last_thread, texts = stream, thread, []
+                runs.append((stream, thread, texts))
+                add = texts.append
+            add(text)
+        pieces = [
+            Piece(stream, getattr(thread, "name", None), "".join(texts))
+            for stream, thread, texts in runs
+        ]
+        return pieces if len(pieces) <= _RUNS else _by_stream(pieces)
 
     def _decoder(self, stream: str) -> Any:
         encoding = self.encodings.get(stream, "utf-8")
@@ -313,15 +327,15 @@ class Publisher:
             self._send(like._replace(text=text))
 
 
-def _by_stream(runs: list[tuple[str, str | None, list[str]]]) -> list[Piece]:
-    """Join runs of several threads: a flood is one message a window for each stream."""
-    pieces = []
-    for stream in dict.fromkeys(run[0] for run in runs):
-        own = [run for run in runs if run[0] == stream]
-        names = dict.fromkeys(run[1] for run in own if run[1])
-        text = "".join(part for run in own for part in run[2])
-        pieces.append(Piece(stream, ", ".join(list(names)[:8]) or None, text))
-    return pieces
+def _by_stream(pieces: list[Piece]) -> list[Piece]:
+    """Join pieces of several threads: a flood is one message a window for each stream."""
+    joined = []
+    for stream in dict.fromkeys(piece.stream for piece in pieces):
+        own = [piece for piece in pieces if piece.stream == stream]
+        names = list(dict.fromkeys(piece.thread for piece in own if piece.thread))
+        text = "".join(piece.text for piece in own)
+        joined.append(Piece(stream, ", ".join(names[:8]) or None, text))
+    return joined
 
 
 def split(text: str) -> Iterator[str]:

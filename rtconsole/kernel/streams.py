@@ -8,8 +8,10 @@ The program's own write comes first; its result and its exceptions are the progr
 so is the traceback: every hook takes itself out of it.
 """
 
+import _thread
 import io
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -65,8 +67,8 @@ class Tap:
         # What is mirrored is recorded by the publisher, not beside it.
         recorded = getattr(own.get("write"), "rtconsole_original", None)
         is_text_io = type(stream) is io.TextIOWrapper and ("write" not in own or recorded)
-        if mode == "tee" and is_text_io and self.name == "stdout":
-            write, self._disable = _bare_tee(recorded or write, self._publisher)
+        if mode == "tee" and is_text_io:
+            write, self._disable = _bare_tee(recorded or write, self.name, self._publisher)
         elif mode != "off":
             redirect = self.stream if mode == "redirect" else None
             write, self._disable = _tee(recorded or write, self.name, self._publisher, redirect)
@@ -134,17 +136,19 @@ def _nothing() -> None:
     pass
 
 
-def _bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Function]:
-    """Return a ``write`` for a text stream that is stdout, and what ends it.
+def _bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Function, Function]:
+    """Return a ``write`` for a plain text stream, and what ends it.
 
     It is called twice in each print of the program, and is all the tax on it: so nothing
-    is looked up that could be before, the thread is only asked whether it is the main one,
-    and a line's end belongs to what it ends. Whether the publisher has to be woken is not
-    asked at all: while it sleeps, ``append`` is what wakes it.
+    is looked up that could be before, the thread is first asked whether it is the main one,
+    and on stdout a line's end belongs to what it ends. Whether the publisher has to be woken
+    is not asked at all: while it sleeps, ``append`` is what wakes it.
     """
     newline, owned, append, on = "\n", publisher.owned, publisher.first, True
+    main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
+    main, active = threading.main_thread(), threading._active  # type: ignore[attr-defined]
 
-    def write(text: str, /) -> Any:
+    def write_out(text: str, /) -> Any:
         try:
             result = original(text)
         except BaseException as error:
@@ -152,8 +156,20 @@ def _bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Funct
             raise
         if text is newline or owned():
             append(text)
-        elif on:
-            publisher.note("stdout", text)
+        else:
+            ident = get_ident()
+            if ident == main_ident:
+                publisher.claim()
+            append((name, active.get(ident), text))
+        return result
+
+    def write(text: str, /) -> Any:
+        try:
+            result = original(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        append((name, main if owned() else active.get(get_ident()), text))
         return result
 
     def set_append(function: Function) -> None:
@@ -166,12 +182,13 @@ def _bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Funct
         publisher.bare_hooks.remove(set_append)
         set_append(_ignore)
 
+    hook = write_out if name == "stdout" else write
     publisher.add_bare_hook(set_append)
-    _OURS.add(id(write.__code__))
-    return write, disable
+    _OURS.add(id(hook.__code__))
+    return hook, disable
 
 
-def _ignore(text: str) -> None:
+def _ignore(item: Any) -> None:
     pass
 
 
