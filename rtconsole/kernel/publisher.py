@@ -28,6 +28,14 @@ _ALWAYS_FITS = LARGEST // 6
 # Seconds that the first print after quiet is given to end its line.
 _HALF_A_LINE = 0.0001
 
+# Of a window, what is waited while messages are few: up to about this many windows' worth
+# may follow each other so soon. In the long run there is one message a window at most.
+_SHORT, _SPARE = 0.2, 4
+
+# Characters of the program's output that are sent in one go: what a flood adds meanwhile
+# must not be more and more.
+_DOSE = 2_000_000
+
 # More changes of thread than this in one window are sent as one message.
 _RUNS = 8
 
@@ -123,6 +131,8 @@ class Publisher:
         self.asleep = True
         self.bare_hooks: list[Callable[[Callable[[Any], None]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._is_last_look = False
+        self._paused = self._spare = 0.0
         self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
         # since whether it owns one is the cheapest that can be asked of a thread.
@@ -201,8 +211,10 @@ class Publisher:
     # -- in the iopub thread -------------------------------------------------------------
 
     def _woken(self) -> None:
-        if self._timer is not None:  # two threads have woken us
-            return
+        if self._timer is not None:
+            if not self._is_last_look:  # two threads have woken us
+                return
+            self._timer.cancel()
         if self.program and isinstance(self.program[-1], str) and self.program[-1][-1:] != "\n":
             # print writes its pieces one by one: let it end the line (a select of the loop
             # would wait a millisecond at least)
@@ -211,18 +223,31 @@ class Publisher:
 
     def _tick(self) -> None:
         self._timer = None
+        pause, self._is_last_look = self._window, False
         if self._cells or self.program or self._held or self.has_newcomers:
             self._send_earlier()
             self.drain()
-            self.drain_program(not self._is_holding())
+            self.drain_program(not self._is_holding(), _DOSE)
+            pause = self._pause()
         elif self.asleep:
             return
         else:
+            self._is_last_look = True
             # and one more look: a writer may be in the middle of an append
             self.asleep = True
             for set_append in self.bare_hooks[:]:
                 set_append(self.first)
-        self._timer = self._loop.call_later(self._window, self._tick)
+        self._timer = self._loop.call_later(pause, self._tick)
+
+    def _pause(self) -> float:
+        """Return the seconds until the next message: few, unless there were many of late."""
+        now = self._loop.time()
+        passed, self._paused = now - self._paused, now
+        self._spare = min(self._spare + passed - self._window, _SPARE * self._window)
+        if self._spare >= 0:
+            return self._window * _SHORT
+        self._spare = max(self._spare, -self._window)
+        return self._window
 
     def drain(self) -> None:
         """Send all output of cells that waits, pieces of one stream and cell joined."""
@@ -240,13 +265,13 @@ class Publisher:
         if joined is not None:
             self._send_parts(joined, parts)
 
-    def drain_program(self, send: bool = True) -> None:
-        """Take the program's output, and send it or keep it."""
+    def drain_program(self, send: bool = True, most: float = float("inf")) -> None:
+        """Take the program's output, and send it (``most`` characters or so) or keep it."""
         for piece in self._take():
             self._held.append(piece)
             self._held_size += len(piece.text)
+        self._drop_oldest()
         if not send:
-            self._drop_oldest()
             return
         self.has_newcomers = False
         self._greet()
@@ -254,17 +279,26 @@ class Publisher:
             metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
             self._send(Text("stderr", dropped(self._dropped), None, metadata))
             self._dropped = 0
-        while self._held:
-            piece = self._held.popleft()
-            self._held_size -= len(piece.text)
+        while self._held and most > 0:
+            piece = self._take_held(most)
+            most -= len(piece.text)
             self._publish(piece)
 
+    def _take_held(self, most: float) -> Piece:
+        """Return the oldest piece, or its first lines if it has more characters than that."""
+        piece = self._held.popleft()
+        if len(piece.text) > most:
+            at = piece.text.rfind("\n", 0, int(most)) + 1 or int(most)
+            self._held.appendleft(piece._replace(text=piece.text[at:]))
+            piece = piece._replace(text=piece.text[:at])
+        self._held_size -= len(piece.text)
+        return piece
+
     def _drop_oldest(self) -> None:
-        """Keep what is held back within its limit."""
-        while self._held_size > self._limit and self._held:
-            oldest = self._held.popleft()
-            self._held_size -= len(oldest.text)
-            self._dropped += oldest.text.count("\n")
+        """Keep what waits within its limit: a flood may be faster than it can be sent."""
+        while self._held_size > self._limit:
+            oldest = self._take_held(self._held_size - self._limit)
+            self._dropped += oldest.text.count("\n") or 1
 
     def _publish(self, piece: Piece) -> None:
         self._recorder.add(piece.stream, piece.text)
