@@ -11,13 +11,15 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))  # for the harness
 
+import plot  # noqa: E402
 from programs import Usual, usual_launcher  # noqa: E402
 from report import Report  # noqa: E402
 
 RESULTS = HERE / "results" / "latest.md"
+PLOT = HERE / "results" / "print-cost.svg"
 REPORT = pytest.StashKey[Report]()
 # Files in the order of a console's life, which is the order of the table.
-ORDER = ("start_up", "dormant", "attach", "cell", "list", "exit")
+ORDER = ("start_up", "dormant", "attach", "cell", "print", "output", "list", "exit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,9 +43,12 @@ def pytest_terminal_summary(
     if not report.rows:
         return
     terminalreporter.section(f"rtconsole on {report.taken_on}")
-    terminalreporter.write_line(report.table())
+    terminalreporter.write_line(report.text())
     report.write(RESULTS)
     terminalreporter.write_line(f"\nwritten to {RESULTS}")
+    if report.prints and report.latencies:
+        PLOT.write_text(plot.drawing(report), encoding="utf-8")
+        terminalreporter.write_line(f"drawn in {PLOT}")
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ What they call of the program's comes first; its result, its exceptions and thei
 are the program's. They take no lock and never wait.
 """
 
+import _thread
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,17 +18,19 @@ from .publisher import Publisher
 Function = Callable[..., Any]
 
 
-def bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Function]:
-    """Return a ``write`` for a text stream that is stdout, and what ends it.
+def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Function, Function]:
+    """Return a ``write`` for a plain text stream, and what ends it.
 
     It is called twice in each print of the program, and is all the tax on it: so nothing
-    is looked up that could be before, the thread is only asked whether it is the main one,
-    and a line's end belongs to what it ends. Whether the publisher has to be woken is not
-    asked at all: while it sleeps, ``append`` is what wakes it.
+    is looked up that could be before, the thread is first asked whether it is the main one,
+    and on stdout a line's end belongs to what it ends. Whether the publisher has to be woken
+    is not asked at all: while it sleeps, ``append`` is what wakes it.
     """
     newline, owned, append, on = "\n", publisher.owned, publisher.first, True
+    main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
+    main, active = threading.main_thread(), threading._active  # type: ignore[attr-defined]
 
-    def write(text: str, /) -> Any:
+    def write_out(text: str, /) -> Any:
         try:
             result = original(text)
         except BaseException as error:
@@ -34,8 +38,20 @@ def bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Functi
             raise
         if text is newline or owned():
             append(text)
-        elif on:
-            publisher.note("stdout", text)
+        else:
+            ident = get_ident()
+            if ident == main_ident:
+                publisher.claim()
+            append((name, active.get(ident), text))
+        return result
+
+    def write(text: str, /) -> Any:
+        try:
+            result = original(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        append((name, main if owned() else active.get(get_ident()), text))
         return result
 
     def set_append(function: Function) -> None:
@@ -48,11 +64,12 @@ def bare_tee(original: Function, publisher: Publisher) -> tuple[Function, Functi
         publisher.bare_hooks.remove(set_append)
         set_append(_ignore)
 
+    hook = write_out if name == "stdout" else write
     publisher.add_bare_hook(set_append)
-    return ours(write), disable
+    return ours(hook), disable
 
 
-def _ignore(text: str) -> None:
+def _ignore(item: Any) -> None:
     pass
 
 

@@ -28,6 +28,14 @@ _ALWAYS_FITS = LARGEST // 6
 # Seconds that the first print after quiet is given to end its line.
 _HALF_A_LINE = 0.0001
 
+# Of a window, what is waited while messages are few: up to about this many windows' worth
+# may follow each other so soon. In the long run there is one message a window at most.
+_SHORT, _SPARE = 0.2, 4
+
+# Characters of the program's output that are sent in one go: what a flood adds meanwhile
+# must not be more and more.
+_DOSE = 2_000_000
+
 # More changes of thread than this in one window are sent as one message.
 _RUNS = 8
 
@@ -79,6 +87,7 @@ class Publisher:
     Attributes:
         program: what the program wrote and nobody took yet, in order: text that the main
             thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
+        main_thread_id: identifier of the program's main thread.
         owned: tells whether the caller is the main thread, at half the price of its ident.
         asleep: whether :meth:`wake` is needed.
         has_newcomers: somebody is to be greeted even if nothing is written.
@@ -114,20 +123,22 @@ class Publisher:
         self._send_earlier = send_earlier
         self._greet = greet
         self._recorder = recorder
-        self._main_thread_id = main_thread_id
+        self.main_thread_id = main_thread_id
         self._window = window
         self._limit = limit
         self._cells: deque[Text] = deque()
         self.program: list[Any] = []
         self.asleep = True
-        self.bare_hooks: list[Callable[[Callable[[str], None]], None]] = []
+        self.bare_hooks: list[Callable[[Callable[[Any], None]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._is_last_look = False
+        self._paused = self._spare = 0.0
         self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
         # since whether it owns one is the cheapest that can be asked of a thread.
-        claim: Any = _thread.RLock()
-        self._claim = claim
-        self.owned: Callable[[], bool] = claim._is_owned
+        lock: Any = _thread.RLock()
+        self._lock = lock
+        self.owned: Callable[[], bool] = lock._is_owned
         self.tails: list[Tail] = []
         self.encodings: dict[str, str] = {}
         self._decoders: dict[str, Any] = {}
@@ -141,16 +152,20 @@ class Publisher:
     def note(self, stream: str, what: "str | bytes") -> None:
         """Queue what the program wrote, with the thread that did."""
         ident = _thread.get_ident()
-        if ident == self._main_thread_id and not self.owned():
-            self._claim.acquire(blocking=False)
+        if ident == self.main_thread_id and not self.owned():
+            self.claim()
         thread = threading._active.get(ident)  # type: ignore[attr-defined]
         self.program.append((stream, thread, what))
         if self.asleep:
             self.wake()
 
-    def first(self, text: str) -> None:
-        """Queue what the main thread wrote to stdout, the first after quiet."""
-        self.program.append(text)
+    def claim(self) -> None:
+        """Let :attr:`owned` know the main thread, which this is."""
+        self._lock.acquire(blocking=False)
+
+    def first(self, item: Any) -> None:
+        """Queue what a bare hook has, the first after quiet."""
+        self.program.append(item)
         if self.asleep:
             self.wake()
 
@@ -164,7 +179,7 @@ class Publisher:
         except RuntimeError:  # the loop is closed: nobody is there to send it to
             pass
 
-    def add_bare_hook(self, set_append: Callable[[Callable[[str], None]], None]) -> None:
+    def add_bare_hook(self, set_append: Callable[[Callable[[Any], None]], None]) -> None:
         """Enter a hook: it appends with :meth:`first` while the publisher sleeps."""
         self.bare_hooks.append(set_append)
         set_append(self.first if self.asleep else self.program.append)
@@ -196,8 +211,10 @@ class Publisher:
     # -- in the iopub thread -------------------------------------------------------------
 
     def _woken(self) -> None:
-        if self._timer is not None:  # two threads have woken us
-            return
+        if self._timer is not None:
+            if not self._is_last_look:  # two threads have woken us
+                return
+            self._timer.cancel()
         if self.program and isinstance(self.program[-1], str) and self.program[-1][-1:] != "\n":
             # print writes its pieces one by one: let it end the line (a select of the loop
             # would wait a millisecond at least)
@@ -206,18 +223,31 @@ class Publisher:
 
     def _tick(self) -> None:
         self._timer = None
+        pause, self._is_last_look = self._window, False
         if self._cells or self.program or self._held or self.has_newcomers:
             self._send_earlier()
             self.drain()
-            self.drain_program(not self._is_holding())
+            self.drain_program(not self._is_holding(), _DOSE)
+            pause = self._pause()
         elif self.asleep:
             return
         else:
+            self._is_last_look = True
             # and one more look: a writer may be in the middle of an append
             self.asleep = True
             for set_append in self.bare_hooks[:]:
                 set_append(self.first)
-        self._timer = self._loop.call_later(self._window, self._tick)
+        self._timer = self._loop.call_later(pause, self._tick)
+
+    def _pause(self) -> float:
+        """Return the seconds until the next message: few, unless there were many of late."""
+        now = self._loop.time()
+        passed, self._paused = now - self._paused, now
+        self._spare = min(self._spare + passed - self._window, _SPARE * self._window)
+        if self._spare >= 0:
+            return self._window * _SHORT
+        self._spare = max(self._spare, -self._window)
+        return self._window
 
     def drain(self) -> None:
         """Send all output of cells that waits, pieces of one stream and cell joined."""
@@ -235,13 +265,13 @@ class Publisher:
         if joined is not None:
             self._send_parts(joined, parts)
 
-    def drain_program(self, send: bool = True) -> None:
-        """Take the program's output, and send it or keep it."""
+    def drain_program(self, send: bool = True, most: float = float("inf")) -> None:
+        """Take the program's output, and send it (``most`` characters or so) or keep it."""
         for piece in self._take():
             self._held.append(piece)
             self._held_size += len(piece.text)
+        self._drop_oldest()
         if not send:
-            self._drop_oldest()
             return
         self.has_newcomers = False
         self._greet()
@@ -249,17 +279,26 @@ class Publisher:
             metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
             self._send(Text("stderr", dropped(self._dropped), None, metadata))
             self._dropped = 0
-        while self._held:
-            piece = self._held.popleft()
-            self._held_size -= len(piece.text)
+        while self._held and most > 0:
+            piece = self._take_held(most)
+            most -= len(piece.text)
             self._publish(piece)
 
+    def _take_held(self, most: float) -> Piece:
+        """Return the oldest piece, or its first lines if it has more characters than that."""
+        piece = self._held.popleft()
+        if len(piece.text) > most:
+            at = piece.text.rfind("\n", 0, int(most)) + 1 or int(most)
+            self._held.appendleft(piece._replace(text=piece.text[at:]))
+            piece = piece._replace(text=piece.text[:at])
+        self._held_size -= len(piece.text)
+        return piece
+
     def _drop_oldest(self) -> None:
-        """Keep what is held back within its limit."""
-        while self._held_size > self._limit and self._held:
-            oldest = self._held.popleft()
-            self._held_size -= len(oldest.text)
-            self._dropped += oldest.text.count("\n")
+        """Keep what waits within its limit: a flood may be faster than it can be sent."""
+        while self._held_size > self._limit:
+            oldest = self._take_held(self._held_size - self._limit)
+            self._dropped += oldest.text.count("\n") or 1
 
     def _publish(self, piece: Piece) -> None:
         self._recorder.add(piece.stream, piece.text)
@@ -276,26 +315,35 @@ class Publisher:
         if not items:
             return []
         del self.program[: len(items)]
-        main = threading.main_thread().name
+        main = threading.main_thread()
         try:
-            return [Piece("stdout", main, "".join(items))]
+            return [Piece("stdout", main.name, "".join(items))]
         except TypeError:  # not only the main thread, or not only stdout
             pass
-        runs: list[tuple[str, str | None, list[str]]] = []
-        for item in items:
-            if item == "\n" and runs and runs[-1][0] == "stdout":
-                runs[-1][2].append(item)  # whose the line is, the end is
-                continue
-            stream, thread, text = ("stdout", main, item) if isinstance(item, str) else item
-            name = thread if isinstance(thread, str) else getattr(thread, "name", None)
-            if isinstance(text, bytes):
-                text = self._decoder(stream).decode(text)
-            if not runs or runs[-1][:2] != (stream, name):
-                runs.append((stream, name, []))
-            runs[-1][2].append(text)
-        if len(runs) > _RUNS:
-            return _by_stream(runs)
-        return [Piece(stream, name, "".join(texts)) for stream, name, texts in runs]
+        runs: list[tuple[str, Any, list[str]]] = []
+        last_stream, last_thread = "", None
+        texts: list[str] = []
+        add = texts.append
+        for item in items:  # in a flood of several threads most of the work: keep it short
+            if isinstance(item, str):
+                if item == "\n" and last_stream == "stdout":
+                    add(item)  # whose the line is, the end is
+                    continue
+                stream, thread, text = "stdout", main, item
+            else:
+                stream, thread, text = item
+                if isinstance(text, bytes):
+                    text = self._decoder(stream).decode(text)
+            if thread is not last_thread or stream != last_stream:
+                last_stream, last_thread, texts = stream, thread, []
+                runs.append((stream, thread, texts))
+                add = texts.append
+            add(text)
+        pieces = [
+            Piece(stream, getattr(thread, "name", None), "".join(texts))
+            for stream, thread, texts in runs
+        ]
+        return pieces if len(pieces) <= _RUNS else _by_stream(pieces)
 
     def _decoder(self, stream: str) -> Any:
         encoding = self.encodings.get(stream, "utf-8")
@@ -313,15 +361,15 @@ class Publisher:
             self._send(like._replace(text=text))
 
 
-def _by_stream(runs: list[tuple[str, str | None, list[str]]]) -> list[Piece]:
-    """Join runs of several threads: a flood is one message a window for each stream."""
-    pieces = []
-    for stream in dict.fromkeys(run[0] for run in runs):
-        own = [run for run in runs if run[0] == stream]
-        names = dict.fromkeys(run[1] for run in own if run[1])
-        text = "".join(part for run in own for part in run[2])
-        pieces.append(Piece(stream, ", ".join(list(names)[:8]) or None, text))
-    return pieces
+def _by_stream(pieces: list[Piece]) -> list[Piece]:
+    """Join pieces of several threads: a flood is one message a window for each stream."""
+    joined = []
+    for stream in dict.fromkeys(piece.stream for piece in pieces):
+        own = [piece for piece in pieces if piece.stream == stream]
+        names = list(dict.fromkeys(piece.thread for piece in own if piece.thread))
+        text = "".join(piece.text for piece in own)
+        joined.append(Piece(stream, ", ".join(names[:8]) or None, text))
+    return joined
 
 
 def split(text: str) -> Iterator[str]:

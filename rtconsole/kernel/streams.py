@@ -114,8 +114,8 @@ class Tap:
             return write, _nothing
         # What is mirrored is recorded by the publisher, not beside it.
         write = getattr(write, "rtconsole_original", write)
-        if mode == "tee" and self.name == "stdout" and self._is_text_io(stream):
-            return bare_tee(write, self._publisher)
+        if mode == "tee" and self._is_text_io(stream):
+            return bare_tee(write, self.name, self._publisher)
         redirect = self.stream if mode == "redirect" else None
         return tee(write, self.name, self._publisher, redirect)
 
