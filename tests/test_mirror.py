@@ -61,7 +61,6 @@ def test_all_that_is_written_is_seen_in_order_and_still_written(launch: Launcher
         assert thread_of(watch, "written\n") == "MainThread"
         assert thread_of(watch, "ArithmeticError") == "failing"
         assert thread_of(watch, "from a thread") == "speaker"
-        assert all(m["parent_header"] == {} for m in watch.messages)
         obedient.tell("print('going'); raise LookupError('in main')")
         assert program.wait() == 1
         assert watch.wait_for("LookupError: in main\n", "stderr") == program.stderr
@@ -155,18 +154,29 @@ def test_the_program_may_print_while_a_cell_does(launch: Launcher) -> None:
         assert texts[True].splitlines() == expected
 
 
-@pytest.mark.parametrize("parent", ["last", "none"])
-def test_the_programs_output_belongs_to_the_last_cell_if_wanted(
-    launch: Launcher, parent: str
+@pytest.mark.parametrize("parent", [None, "last", "none"])
+def test_the_programs_output_belongs_to_each_clients_last_cell(
+    launch: Launcher, parent: str | None
 ) -> None:
     obedient = Obedient(launch, env={"RTCONSOLE_PARENT": parent})
     with watching(obedient.program) as watch:
+        obedient.do("print('first', flush=True)")
+        watch.wait_for("first\n")
         request = watch.client.send("last = 1")
         watch.finish(request)
         obedient.do("print('later', flush=True)")
         watch.wait_for("later\n")
+        # a cell that runs has its own output to itself
+        second = watch.client.send("begun = True\nwhile not globals().get('enough'): pass")
+        obedient.do("while not globals().get('begun'): pass\nprint('meanwhile', flush=True)")
+        watch.wait_for("meanwhile\n")
+        obedient.do("enough = True")
+        watch.finish(second)
+        own = None if parent == "none" else request
         for message in watch.messages:
-            assert message["parent_header"].get("msg_id") == (request if parent == "last" else None)
+            text = message["content"]["text"]
+            expected = own if text.startswith("later") else None
+            assert message["parent_header"].get("msg_id") == expected, text
             assert message["metadata"] == {
                 "rtconsole": {"origin": "program", "thread": "MainThread"}
             }
