@@ -14,6 +14,7 @@ COLOURS = {
     "wrapper class": "#d9a514",
     "background-zmq-ipython": "#b06fc4",
     "ipykernel OutStream": "#d1495b",
+    "ipykernel OutStream, echo": "#7d1128",
 }
 LEFT, WIDTH, ROW, TOP, GAP = 200, 520, 26, 86, 90
 CURVE = 200  # height of the lower half

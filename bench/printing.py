@@ -31,8 +31,11 @@ log = logging.getLogger("program")
 # The program's stdout and stderr, as they were when this started.
 own = {"stdout": sys.stdout, "stderr": sys.stderr}
 twin: dict = {}
-# Where those lead; a kernel's lead nowhere.
+# Where those lead. A kernel's lead nowhere, unless they echo.
 descriptors = {"stdout": 1, "stderr": 2} if __name__ == "__main__" else {}
+for name, stream in own.items():
+    if getattr(stream, "echo", None) is not None:
+        descriptors[name] = stream.echo.fileno()
 
 
 def short_line():
@@ -120,7 +123,7 @@ def to(path):
         twin[name] = open(os.dup(file), "w")  # noqa: SIM115 - stays open
         twin[name].reconfigure(line_buffering=by_line)
         if name in descriptors:
-            original = getattr(sys, f"__{name}__")
+            original = getattr(own[name], "echo", None) or getattr(sys, f"__{name}__")
             original.flush()
             os.dup2(file, descriptors[name])
             original.reconfigure(line_buffering=by_line)

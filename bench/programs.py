@@ -33,7 +33,7 @@ class Usual(Launcher):
         unusual = dict.fromkeys(("RTCONSOLE_DEBUG", "TMPDIR", "XDG_RUNTIME_DIR"))
         return super().environment(**{**unusual, **changes})
 
-    def kernel(self) -> tuple[Program, Path]:
+    def kernel(self, *options: str) -> tuple[Program, Path]:
         """Start plain ipykernel; return it and its connection file.
 
         On Unix sockets, as a console's are.
@@ -41,7 +41,7 @@ class Usual(Launcher):
         number = len(self.programs)
         path = self.home / f"plain-{number}.json"
         write_connection_file(str(path), transport="ipc", ip=str(self.home / f"plain-{number}"))
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", str(path)]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", str(path), *options]
         return self(python=argv, env=BARE), path
 
     def end_all(self) -> None:

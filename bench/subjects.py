@@ -18,6 +18,8 @@ from programs import Usual, connect, wait_for_info
 HERE = Path(__file__).parent
 PROGRAM = HERE / "printing.py"
 OUT_STREAM = "ipykernel OutStream"
+# Also writes to where the stream led before, as a console does; by default it does not.
+ECHO = "--IPKernelApp.quiet=False"
 HISTORY: dict[str, str | None] = {"RTCONSOLE_HISTORY": "64k"}
 
 
@@ -29,8 +31,14 @@ class Subject:
         iopub: a client's socket, on which its output comes; ``None`` if nobody listens.
     """
 
-    def __init__(self, launch: Usual, env: dict[str, str | None] | None = None) -> None:
-        """Start the program, or if ``env`` is ``None`` a plain ipykernel with it in a cell."""
+    def __init__(
+        self, launch: Usual, env: dict[str, str | None] | None = None, *options: str
+    ) -> None:
+        """Start the program, or if ``env`` is ``None`` a plain ipykernel with it in a cell.
+
+        Args:
+            options: of that ipykernel.
+        """
         path = str(launch.home / f"requests-{len(launch.programs)}")
         self.iopub: Any = None
         self._client: BlockingKernelClient | None = None
@@ -38,7 +46,7 @@ class Subject:
             if env is not None:
                 self.program = launch(PROGRAM, path, env=env)
             else:
-                self.program, connection_file = launch.kernel()
+                self.program, connection_file = launch.kernel(*options)
                 self._open(connection_file)
                 cell = f"import sys; sys.path.append({str(HERE)!r}); import printing"
                 self._client.execute(f"{cell}; printing.serve({path!r})")
@@ -110,7 +118,10 @@ class Subject:
 
 
 class Places:
-    """A file, a pipe and a terminal to print to; the latter two are read by ``cat``."""
+    """A file, a pipe and a terminal to print to; the latter two are read by ``cat``.
+
+    A context manager, which ends the readers.
+    """
 
     def __init__(self, folder: Path) -> None:
         file, pipe = folder / "file", folder / "pipe"
@@ -124,12 +135,17 @@ class Places:
 
     def _cat(self, descriptor: int) -> "subprocess.Popen[bytes]":
         self._open.append(descriptor)
-        return subprocess.Popen(["cat"], stdin=descriptor, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            ["cat"], stdin=descriptor, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def __getitem__(self, name: str) -> str:
         return str(self._paths[name])
 
-    def close(self) -> None:
+    def __enter__(self) -> "Places":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for reader in self._readers:
             reader.kill()
             reader.wait()

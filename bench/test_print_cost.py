@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from programs import BARE, Usual, usual_launcher
 from report import Report, Row
-from subjects import HISTORY, OUT_STREAM, Places, Subject
+from subjects import ECHO, HISTORY, OUT_STREAM, Places, Subject
 
 ROUNDS = 15
 FLOODS = 7
@@ -48,8 +48,8 @@ class Subjects:
         missing: why one of the others is not among them, if so.
     """
 
-    def __init__(self, launch: Usual) -> None:
-        self._places = Places(launch.home)
+    def __init__(self, launch: Usual, places: Places) -> None:
+        self._places = places
         self.missing: list[str] = []
         self.bare = [Subject(launch, BARE) for _ in range(STARTS)]
         self.dormant = [Subject(launch, {}) for _ in range(STARTS)]
@@ -60,6 +60,7 @@ class Subjects:
             "dormant, history": Subject(launch, HISTORY),
             "wrapper class": Subject(launch, BARE),
             OUT_STREAM: Subject(launch),
+            f"{OUT_STREAM}, echo": Subject(launch, None, ECHO),
         }
         for subject in self.two_sided.values():
             subject("to", self._places["file"])
@@ -71,7 +72,6 @@ class Subjects:
             background("background_zmq_ipython", str(launch.home / "background.json"))
             self.two_sided[BACKGROUND] = background
         except Exception as error:
-            background.close()
             self.missing.append(f"{BACKGROUND} is left out: {type(error).__name__}: {error}")
 
     def measure(self, what: str, threads: int) -> tuple[float, dict[str, float]]:
@@ -103,11 +103,6 @@ class Subjects:
             found[name] = (bare, own)
         return found
 
-    def close(self) -> None:
-        self._places.close()
-        for subject in (*self.one_sided, *self.two_sided.values()):
-            subject.close()
-
 
 def ratio(pairs: list[tuple[float, float]]) -> float:
     """Return how many times the first numbers the second ones are."""
@@ -116,12 +111,8 @@ def ratio(pairs: list[tuple[float, float]]) -> float:
 
 @pytest.fixture(scope="module")
 def subjects() -> Iterator[Subjects]:
-    with usual_launcher() as launch:
-        found = Subjects(launch)
-        try:
-            yield found
-        finally:
-            found.close()
+    with usual_launcher() as launch, Places(launch.home) as places:
+        yield Subjects(launch, places)
 
 
 @pytest.mark.parametrize(("what", "threads"), CASES)
