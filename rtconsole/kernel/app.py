@@ -187,12 +187,12 @@ class Kernel(IPythonKernel):
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
         """As the original; from a cell's ``idle`` on the program's output belongs to it."""
-        super()._publish_status(status, channel, parent)
         ended = cell.current.get()
         if status == "idle" and channel == "shell" and ended is not None:
             header, process = ended.parent, ended.process
             if header.get("msg_type") == "execute_request":
-                self.iopub_thread.schedule(lambda: self.output.cell_ends(header, process))
+                self.iopub_thread.then(lambda: self.output.cell_ends(header, process))
+        super()._publish_status(status, channel, parent)
 
     def set_parent(self, ident: Any, parent: Any, channel: str = "shell") -> None:
         super().set_parent(ident, parent, channel)

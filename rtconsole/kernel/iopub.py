@@ -197,6 +197,26 @@ class IOPub(IOPubThread):
 
     # -- sending -----------------------------------------------------------------------
 
+    def then(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called right after the next message that this thread sends.
+
+        In the iopub thread, with no other message in between.
+        """
+        self._local.then = function
+
+    def send_multipart(self, *arguments: Any, **options: Any) -> None:
+        """As the original, but see :meth:`then`. From any thread."""
+        function = self._local.__dict__.pop("then", None)
+        if function is None:
+            super().send_multipart(*arguments, **options)
+            return
+
+        def send() -> None:
+            self._really_send(*arguments, **options)
+            function()
+
+        self.schedule(send)
+
     def _really_send(self, msg: list[Any], *arguments: Any, **options: Any) -> None:
         """Send a message to all; the original's options (copy, track) do not matter here."""
         self.publish(Message(msg))
