@@ -129,7 +129,7 @@ class Kernel(IPythonKernel):
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
         self._program = program
-        self._interrupts = Interrupts()
+        self.interrupts = Interrupts()
         self.publisher = Publisher(
             self.iopub_thread.io_loop.asyncio_loop,
             self._send_text,
@@ -137,7 +137,7 @@ class Kernel(IPythonKernel):
         )
         self.shell = Shell(
             namespace,
-            self._interrupts,
+            self.interrupts,
             parent=self,
             kernel=self,
             profile_dir=self.profile_dir,
@@ -234,12 +234,12 @@ class Kernel(IPythonKernel):
         yield
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        with self._interrupts.request():
+        with self.interrupts.request():
             await super().execute_request(stream, ident, parent)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the running cell. The original sends SIGINT to the process or its group."""
-        await self._interrupts.interrupt()
+        await self.interrupts.interrupt()
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: Any) -> None:

@@ -4,7 +4,9 @@ Runs in a thread of ours, beside a program that may be busy: so the heartbeat an
 first, and imports are made one at a time, between which the program may fork.
 """
 
+import atexit
 import os
+import sys
 import time
 from _thread import get_ident
 from typing import Any
@@ -39,7 +41,7 @@ class RunningKernel:
     def __init__(self, listener: Any) -> None:
         import threading
 
-        self._listener = listener
+        self.listener = listener
         self._info: dict[str, Any] = listener.info
         self._thread = threading.current_thread()
         self._threads: set[int] = {get_ident()}
@@ -47,6 +49,7 @@ class RunningKernel:
         self._stopped: Any = None
         self._dismantled = threading.Event()
         self.kernel: Any = None
+        self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
         with listener.gate:
             import zmq
@@ -69,7 +72,7 @@ class RunningKernel:
             socket.curve_server = True
         # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
         # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
-        socket.setsockopt(zmq.USE_FD, os.dup(self._listener.sockets[channel]))
+        socket.setsockopt(zmq.USE_FD, os.dup(self.listener.sockets[channel]))
         ip, port = self._info["ip"], self._info[f"{channel}_port"]
         separator = ":" if self._info["transport"] == "tcp" else "-"
         socket.bind(f"{self._info['transport']}://{ip}{separator}{port}")
@@ -98,19 +101,20 @@ class RunningKernel:
 
     def load(self) -> None:
         """Import what the kernel is made of."""
+        self.programs_completer = sys.modules.get("IPython.core.completer")
         for name in _IMPORTS:
-            with self._listener.gate:
+            with self.listener.gate:
                 __import__(name)  # not importlib's: this one minds the program's names
 
     async def serve(self, loop: Any) -> None:
         """Build the kernel in this thread and serve until stopped."""
         import asyncio
 
-        with self._listener.gate:
+        with self.listener.gate:
             self._build(loop)
-        self._loop, self._stopped = loop, asyncio.Event()
-        self._listener.kernel = self
-        self._listener.state = "running"
+        self.loop, self._stopped = loop, asyncio.Event()
+        self.listener.kernel = self
+        self.listener.state = "running"
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
@@ -119,7 +123,7 @@ class RunningKernel:
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, hostsys, profile
+        from . import app, ending, hostsys, profile
         from .namespace import Namespace, Scope
 
         log = _log()
@@ -142,7 +146,7 @@ class RunningKernel:
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(settings.from_environment().profile)
-        namespace = Namespace(self._listener.scope or Scope())
+        namespace = Namespace(self.listener.scope or Scope())
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
@@ -161,10 +165,11 @@ class RunningKernel:
         kernel.record_ports({k: v for k, v in info.items() if k.endswith("_port")})
         self.kernel = kernel
         self.namespace = namespace
+        self._ending: Any = ending  # imported now: at the end is no time for it
         for thread in (iopub, control, shell_channel):
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
-        hostsys.install(
+        self.host_sys = hostsys.install(
             self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
         )
         kernel.start()
@@ -176,6 +181,18 @@ class RunningKernel:
 
     # -- the end -----------------------------------------------------------------------
 
+    def end(self) -> None:
+        """The program ends. All there is to do: the threads are daemons and hold nothing."""
+        self.say_goodbye()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing of the program's any more."""
+        try:
+            self._ending.let_go(self, alone=os.getpid() != self._pid)
+        except Exception as error:  # protects the program's exit
+            debuglog.note("letting go", error)
+
     def runs_cells_here(self) -> bool:
         """Tell whether the calling thread is one of the kernel's."""
         return get_ident() in self._threads
@@ -183,12 +200,12 @@ class RunningKernel:
     def abandon(self) -> None:
         """In a forked child: none of the threads is here; let no destructor touch anything."""
         _abandoned.append(self)
+        atexit.register(self._let_go)
 
     def say_goodbye(self) -> None:
-        """Tell the clients that the kernel goes away. All there is to do at the end.
+        """Tell the clients that the kernel goes away.
 
-        The interpreter's end stops nothing, joins nothing and waits for nothing but this:
-        the threads are daemons and hold nothing of the program's.
+        The interpreter's end stops nothing, joins nothing and waits for nothing but this.
         """
         import threading
 
@@ -203,7 +220,7 @@ class RunningKernel:
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
         self.say_goodbye()
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        self.loop.call_soon_threadsafe(self._stopped.set)
         if not self.runs_cells_here():
             self._dismantled.wait(_STOP_PATIENCE)
 
@@ -225,6 +242,8 @@ class RunningKernel:
         for socket in self._sockets:
             socket.close(linger=100)
         self._heartbeat_context.term()
+        if kernel is not None:
+            self._let_go()
         self._dismantled.set()
 
 
