@@ -173,8 +173,14 @@ def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
         _renew(self)
-        with self.gate:
-            from .kernel import boot
+        try:
+            with self.gate:
+                from .kernel import boot
+        except ImportError as error:  # beside an import of the program: see import_patiently
+            note("importing the boot again", error)
+            sleep(0.1)
+            with self.gate:
+                from .kernel import boot
         boot.launch(self, hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)

@@ -392,9 +392,9 @@ def _at_exit() -> None:
     if current is None:
         return
     try:
-        current.state = CLOSED
+        current.state, current.scope = CLOSED, None
         current.forget_file()
         if current.kernel is not None:
-            current.kernel.say_goodbye()
+            current.kernel.end()
     except Exception as error:  # protects the program's exit
         note("at exit", error)

@@ -102,13 +102,13 @@ class Kernel(IPythonKernel):
         self._program = program
         self._status = status
         self._own_threads = own_threads
-        self._interrupts = Interrupts()
+        self.interrupts = Interrupts()
         self.output = output
         self._processes: dict[bytes, int | None] = {}  # of clients, by their identity
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
             namespace,
-            self._interrupts,
+            self.interrupts,
             parent=self,
             kernel=self,
             profile_dir=self.profile_dir,
@@ -230,7 +230,7 @@ class Kernel(IPythonKernel):
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         process = self._processes.get(ident[0]) if ident else None
         self.output.cell_begins(process)
-        with self._status.cell(), self._interrupts.request():
+        with self._status.cell(), self.interrupts.request():
             await super().execute_request(stream, ident, parent)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
@@ -241,7 +241,7 @@ class Kernel(IPythonKernel):
         """
         subshell = parent["header"].get("subshell_id")
         thread = self.shell_channel_thread.manager.thread_of(subshell)
-        await self._interrupts.interrupt(thread, or_any=subshell is None)
+        await self.interrupts.interrupt(thread, or_any=subshell is None)
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 
     async def stack_request(self, stream: Any, ident: Any, parent: Any) -> None:
@@ -249,7 +249,7 @@ class Kernel(IPythonKernel):
 
         A message of our own, on the control channel, whose thread answers while a cell hangs.
         """
-        threads = all_stacks(self._own_threads, self._interrupts.threads())
+        threads = all_stacks(self._own_threads, self.interrupts.threads())
         content = {"status": "ok", "threads": threads}
         self.session.send(stream, "stack_reply", content, parent, ident=ident)
 

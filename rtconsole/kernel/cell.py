@@ -108,6 +108,11 @@ class Routes:
         self._running = 0
         self._undo: list[Callable[[], None]] = []
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a request is being served right now."""
+        return self._running > 0
+
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Install the routers for the time of a with block; blocks may overlap."""

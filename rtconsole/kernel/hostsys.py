@@ -75,8 +75,8 @@ def own_loops(threads: set[int], make: Callable[[], Any]) -> None:
         vars(importlib.import_module(name))["make_selector_io_loop"] = make_selector_io_loop
 
 
-def install(threads: set[int], **own: Any) -> None:
-    """Give the modules in ``MODULES`` their ``sys``.
+def install(threads: set[int], **own: Any) -> HostSys:
+    """Give the modules in ``MODULES`` their ``sys``, and return it.
 
     Args:
         threads: identifiers of the console's threads; may grow later.
@@ -87,6 +87,13 @@ def install(threads: set[int], **own: Any) -> None:
     object.__getattribute__(view, "_own").update(own)
     for name in MODULES:
         vars(importlib.import_module(name))["sys"] = view
+    return view
+
+
+def forget_errors(view: HostSys) -> None:
+    """Drop ``sys.last_value`` and its like, with the frames that they hold."""
+    for name in _LAST:
+        object.__getattribute__(view, "_own").pop(name, None)
 
 
 def remove() -> None:

@@ -36,6 +36,11 @@ class Interrupts:
         # none of its code ran: before the first statement, or between two
         self._requests: dict[int, bool] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a cell's code runs right now."""
+        return bool(self._running)
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Serve an execute_request: an interrupt that comes between its statements counts."""

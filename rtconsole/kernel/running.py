@@ -4,6 +4,7 @@ Runs in a thread of ours, beside a program that may be busy: so the heartbeat an
 first, and imports are made one at a time, between which the program may fork.
 """
 
+import atexit
 import os
 import sys
 import time
@@ -39,13 +40,33 @@ _STOP_PATIENCE = 2.0
 _KEPT = 64 << 10
 
 
+def import_patiently(gate: Any, name: str) -> None:
+    """Import a module under the gate, again if that failed beside an import of the program.
+
+    Two threads that import modules which import each other would wait for ever: one of
+    them is given a module that is not complete, and fails with ImportError.
+    """
+    for pause in (0.02, 0.1, 0.5):
+        try:
+            with gate:
+                __import__(name)  # not importlib's: this one minds the program's names
+            return
+        except ModuleNotFoundError:
+            raise
+        except ImportError as error:
+            debuglog.note(f"importing {name} again", error)
+            time.sleep(pause)
+    with gate:
+        __import__(name)
+
+
 class RunningKernel:
     """The kernel and its threads, as the listener sees them."""
 
     def __init__(self, listener: Any) -> None:
         import threading
 
-        self._listener = listener
+        self.listener = listener
         self._info: dict[str, Any] = listener.info
         self._thread = threading.current_thread()
         self._threads: set[int] = {get_ident()}
@@ -53,6 +74,7 @@ class RunningKernel:
         self._stopped: Any = None
         self._dismantled = threading.Event()
         self.kernel: Any = None
+        self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
         with listener.gate:
             import zmq
@@ -79,7 +101,7 @@ class RunningKernel:
             socket.curve_server = True
         # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
         # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
-        socket.setsockopt(zmq.USE_FD, os.dup(self._listener.sockets[channel]))
+        socket.setsockopt(zmq.USE_FD, os.dup(self.listener.sockets[channel]))
         ip, port = self._info["ip"], self._info[f"{channel}_port"]
         separator = ":" if self._info["transport"] == "tcp" else "-"
         socket.bind(f"{self._info['transport']}://{ip}{separator}{port}")
@@ -110,11 +132,13 @@ class RunningKernel:
         """Import what the kernel is made of."""
         import warnings
 
-        had_ipython = "IPython.core.completer" in sys.modules
+        self.programs_completer = sys.modules.get("IPython.core.completer")
         for name in _IMPORTS:
-            with self._listener.gate:
+            with self.listener.gate:
                 __import__(name)  # not importlib's: this one minds the program's names
-        if not had_ipython:  # it adds a filter for a warning of its own, for everybody
+        if (
+            self.programs_completer is None
+        ):  # it adds a filter for a warning of its own, for everybody
             filters: Any = warnings.filters
             for entry in filters[:]:
                 if getattr(entry[2], "__name__", "") == "ProvisionalCompleterWarning":
@@ -124,11 +148,11 @@ class RunningKernel:
         """Build the kernel in this thread and serve until stopped."""
         import asyncio
 
-        with self._listener.gate:
+        with self.listener.gate:
             self._build(loop)
-        self._loop, self._stopped = loop, asyncio.Event()
-        self._listener.kernel = self
-        self._listener.state = "running"
+        self.loop, self._stopped = loop, asyncio.Event()
+        self.listener.kernel = self
+        self.listener.state = "running"
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
@@ -138,7 +162,7 @@ class RunningKernel:
         from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, hostsys, iopub, profile, subshells
+        from . import app, ending, hostsys, iopub, profile, subshells
         from .namespace import Namespace, Scope
         from .output import Output
         from .status import Status
@@ -158,7 +182,7 @@ class RunningKernel:
         shell_socket.router_handover = 1
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
         wanted = settings.from_environment()
-        status = Status(self._listener)
+        status = Status(self.listener)
         publisher = iopub.IOPub(
             self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
         )
@@ -167,7 +191,7 @@ class RunningKernel:
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(wanted.profile)
-        namespace = Namespace(self._listener.scope or Scope())
+        namespace = Namespace(self.listener.scope or Scope())
         kernel = app.Kernel(
             namespace,
             info["kernel_name"],
@@ -176,7 +200,7 @@ class RunningKernel:
                 session,
                 wanted,
                 recorder.current or recorder.Recorder(_KEPT),
-                self._listener.main_thread_id,
+                self.listener.main_thread_id,
             ),
             status,
             self._threads,
@@ -195,10 +219,11 @@ class RunningKernel:
         kernel.record_ports({k: v for k, v in info.items() if k.endswith("_port")})
         self.kernel = kernel
         self.namespace = namespace
+        self._ending: Any = ending  # imported now: at the end is no time for it
         for thread in (publisher, control, shell_channel):
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
-        hostsys.install(
+        self.host_sys = hostsys.install(
             self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
         )
         kernel.start()
@@ -211,6 +236,18 @@ class RunningKernel:
 
     # -- the end -----------------------------------------------------------------------
 
+    def end(self) -> None:
+        """The program ends. All there is to do: the threads are daemons and hold nothing."""
+        self.say_goodbye()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing of the program's any more."""
+        try:
+            self._ending.let_go(self, alone=os.getpid() != self._pid)
+        except Exception as error:  # protects the program's exit
+            debuglog.note("letting go", error)
+
     def runs_cells_here(self) -> bool:
         """Tell whether the calling thread is one of the kernel's."""
         return get_ident() in self._threads
@@ -221,12 +258,12 @@ class RunningKernel:
         if self.kernel is not None:
             self.kernel.output.mirror.abandon()
             self.kernel.routes.abandon()
+        atexit.register(self._let_go)
 
     def say_goodbye(self) -> None:
-        """Tell the clients that the kernel goes away. All there is to do at the end.
+        """Tell the clients that the kernel goes away.
 
-        The interpreter's end stops nothing, joins nothing and waits for nothing but this:
-        the threads are daemons and hold nothing of the program's.
+        The interpreter's end stops nothing, joins nothing and waits for nothing but this.
         """
         import threading
 
@@ -243,7 +280,7 @@ class RunningKernel:
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
         self.say_goodbye()
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        self.loop.call_soon_threadsafe(self._stopped.set)
         if not self.runs_cells_here():
             self._dismantled.wait(_STOP_PATIENCE)
 
@@ -266,6 +303,8 @@ class RunningKernel:
         for socket in self._sockets:
             socket.close(linger=100)
         self._heartbeat_context.term()
+        if kernel is not None:
+            self._let_go()
         self._dismantled.set()
 
 
