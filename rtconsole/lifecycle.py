@@ -139,7 +139,7 @@ def revive(self: Listener) -> bool:
     if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
         return False
     _renew(self)
-    self.pipe = _far_up(self, os.pipe())
+    self.pipe = far_up(self, os.pipe())
     return True
 
 
@@ -149,10 +149,10 @@ def _renew(self: Listener) -> None:
         if not _is_ours(self, fd):
             self.identity.pop(fd, None)
             self.listen(channel)
-            (self.sockets[channel],) = _far_up(self, (self.sockets[channel],))
+            (self.sockets[channel],) = far_up(self, (self.sockets[channel],))
 
 
-def _far_up(self: Listener, fds: "Any") -> "Any":
+def far_up(self: Listener, fds: "Any") -> "Any":
     """Move descriptors out of the range in which programs count on theirs."""
     try:
         import fcntl

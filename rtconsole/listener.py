@@ -81,10 +81,10 @@ class Listener:
             self._later("close")
             raise
 
-    def _later(self, what: str) -> "Any":
+    def _later(self, what: str, *arguments: "Any") -> "Any":
         from . import lifecycle
 
-        return getattr(lifecycle, what)(self)
+        return getattr(lifecycle, what)(self, *arguments)
 
     # -- sockets -------------------------------------------------------------------
 
@@ -128,6 +128,8 @@ class Listener:
 
     def own(self, fd: int) -> int:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
+        if fd < 3:  # it was closed when the program was started, and is to stay closed
+            return int(self._later("far_up", (fd,))[0])
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
         return fd
@@ -245,9 +247,8 @@ def usual_folders() -> "tuple[str, str] | None":
         return None
     runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
     sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
-    if not sockets.startswith("/") or len(sockets) > 80:
-        return None
-    if is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077):
+    usable = sockets.startswith("/") and len(sockets) <= 80
+    if usable and is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077):
         return runtime, sockets
     return None
 
@@ -262,13 +263,10 @@ def is_own_folder(path: str, forbidden: int) -> bool:
 
 
 def create_time() -> float:
-    """Return when this process started, in seconds since the epoch.
-
-    On Linux as psutil reckons (proc(5)), elsewhere the time of the call, a little late.
-    """
+    """Return this process's start in seconds since the epoch; off Linux the time of the call."""
     try:
         with open("/proc/self/stat", "rb") as file:
-            # field 22; the name in field 2 may hold spaces and parentheses
+            # as psutil: proc(5), field 22; the name in field 2 may hold spaces and parentheses
             ticks = int(file.read().rpartition(b")")[2].split(None, 20)[19])
         with open("/proc/stat", "rb") as file:
             boot = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])

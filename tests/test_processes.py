@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 
 import pytest
 from harness import Client, Launcher, Program, wait_for
@@ -231,3 +232,25 @@ def test_short_programs_leave_nothing_behind(launch: Launcher) -> None:
         assert (program.stdout, program.stderr) == (plain.stdout, plain.stderr)
     left = {path.name for path in program.runtime_dir.glob("*.json")}
     assert left <= {f"kernel-rt-{program.pid}.json"}, "only an abort leaves its file"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
+def test_descriptors_that_were_closed_at_the_start_stay_closed(
+    launch: Launcher, closed: str
+) -> None:
+    source = """
+        import os
+        def is_open(fd):
+            try: os.fstat(fd)
+            except OSError: return False
+            return True
+        with open("open", "w") as file: file.write(str([is_open(fd) for fd in (0, 1, 2)]))
+    """
+    found = []
+    for switch in ("0", "1"):
+        script = launch.script(source)
+        command = ["/bin/sh", "-c", f'exec "$0" "$1" {closed}', sys.executable, str(script)]
+        ended = launch(python=command, env={"RTCONSOLE": switch}, cwd=launch.home)
+        assert ended.wait() == 0, ended.describe()
+        found.append((launch.home / "open").read_text())
+    assert found[0] == found[1]
