@@ -29,7 +29,7 @@ while order := sys.stdin.readline():
 
 # Before, the interpreter loses text when threads write to one stream, and what is written to
 # its buffer cannot be shown: python/cpython#119506.
-BUFFERS_ARE_SAFE = sys.version_info >= (3, 12, 4)
+BUFFERS_ARE_SAFE = (3, 11, 10) <= sys.version_info < (3, 12) or sys.version_info >= (3, 12, 4)
 
 
 class Obedient:

@@ -31,7 +31,7 @@ from .publisher import Publisher
 # In these versions text is lost, and memory overrun, if the thread changes while a text
 # stream writes to its buffer (python/cpython#119506). It may in the interpreter's code:
 # there a buffer must not be given a function of ours.
-BUFFERS_ARE_FRAGILE = sys.version_info < (3, 12, 4)
+BUFFERS_ARE_FRAGILE = sys.version_info < (3, 11, 10) or (3, 12) <= sys.version_info < (3, 12, 4)
 
 
 def _nothing() -> None:
