@@ -21,11 +21,11 @@ from time import monotonic_ns, perf_counter_ns
 SHORT = "request 1234 served in 17 ms"
 LONG = SHORT.ljust(200, ".")
 
-CHUNK = 50  # prints between two looks at the clock
-CHUNKS = 20  # of a burst
+CHUNK = 20  # prints between two looks at the clock
+CHUNKS = 50  # of a burst
 BURST = 0.02  # seconds after which a burst ends in any case
 QUIET = 0.02  # seconds before a burst, in which what was printed is sent
-FLOOD = 0.12  # seconds
+FLOOD = 0.15  # seconds
 
 log = logging.getLogger("program")
 # The program's stdout and stderr, as they were when this started.
@@ -185,7 +185,7 @@ def flood(shape, threads):
 
     def run():
         count = 0
-        while perf_counter_ns() < end:
+        while not count or perf_counter_ns() < end:
             chunk()
             count += CHUNK
         return count
@@ -204,13 +204,15 @@ def first(shape, threads):
 def measure(kind, shape, threads, rounds, sides=(False, True)):
     """Return a list of rounds, each a list of nanoseconds: on the twin, on the own stream."""
     found = []
-    for _ in range(rounds):
-        times = []
-        for side in sides:
-            switched(side)
-            times.append(globals()[kind](shape, threads))
-        found.append(times)
-    put(own)
+    try:
+        for _ in range(rounds):
+            times = []
+            for side in sides:
+                switched(side)
+                times.append(globals()[kind](shape, threads))
+            found.append(times)
+    finally:
+        put(own)
     return found
 
 

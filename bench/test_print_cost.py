@@ -2,7 +2,7 @@
 
 Each number is a ratio to a bare print, which is timed in turn with it. Bursts with pauses
 between them show what a print costs while a client listens, without the work of sending:
-the median over groups of 50 prints. A flood is all prints of some time, with all there is.
+the median over groups of 20 prints. A flood is all prints of some time, with all there is.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from report import Report, Row
 from subjects import ECHO, HISTORY, OUT_STREAM, Places, Subject
 
 ROUNDS = 15
-FLOODS = 7
+FLOODS = 9
 # The bare and the dormant program differ in nothing but where the system has put them:
 # so there are several of each.
 STARTS = 3
