@@ -250,7 +250,9 @@ class Connection:
 
         self.info = info
         self._context = Context()
-        self._context.setsockopt(zmq.RCVHWM, 10_000)  # messages of a flood that may wait
+        # Messages of a flood that may wait here. More wait in the kernel, which counts them
+        # in bytes and says what it drops.
+        self._context.setsockopt(zmq.RCVHWM, 100)
         self._client = AsyncKernelClient(context=self._context)
         self._client.load_connection_info(
             {k: v for k, v in info.items() if k not in ("rtconsole", "kernel_name")}
@@ -261,6 +263,12 @@ class Connection:
         self.on_stdin: Callable[[dict[str, Any]], None] = lambda message: None
         self.on_link: Callable[[bool], None] = lambda up: None
         self.last_beat = time.monotonic()
+        self._behind_since: float | None = None
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds iopub has had more to read than was read."""
+        return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since
 
     @property
     def session_id(self) -> str:
@@ -271,7 +279,7 @@ class Connection:
         """Connect. Returns at once; a dormant process takes its time to answer."""
         for name in ("shell", "control"):
             self._start(self._read(name, self._on_reply))
-        self._start(self._read("iopub", lambda message: self.on_iopub(message)))
+        self._start(self._read("iopub", self._on_iopub))
         self._start(self._read("stdin", lambda message: self.on_stdin(message)))
         self._start(self._watch_link())
         self._start(self._beat())
@@ -340,6 +348,15 @@ class Connection:
         future = self._waiting.get(message["parent_header"].get("msg_id", ""))
         if future is not None and not future.done():
             future.set_result(message["content"])
+
+    def _on_iopub(self, message: dict[str, Any]) -> None:
+        import zmq
+
+        if not self._client.iopub_channel.socket.EVENTS & zmq.POLLIN:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = time.monotonic()
+        self.on_iopub(message)
 
     async def _watch_link(self) -> None:
         """Follow the control socket's connection. zmq_socket_monitor(3)."""

@@ -1,39 +1,35 @@
 """``rtconsole attach`` on terminals, for the tests: what they share."""
 
+import json
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PATIENCE, Client, Launcher, Program
+from harness import PATIENCE, Launcher, Program
 from terminal import Terminal
-
-from rtconsole.client import request
 
 Attach = Callable[..., Terminal]
 
-# A program that, when it is told to, prints as the kernel's mirror has it.
+# A program that prints what it is told to, in the thread of that name, and says when it has.
 SPEAKER = """
-import time
-told = []
-t = 0
-while True:
-    time.sleep(0.01)
-    t += 1
-    while told:
-        say(*told.pop(0))
-"""
+import json, os, sys, threading
 
-SAY = """
-_kernel = get_ipython().kernel
-def say(text, stream="stdout"):
-    _kernel.session.send(
-        _kernel.iopub_socket, "stream", {"name": stream, "text": text},
-        metadata={"rtconsole": {"origin": "program", "thread": "MainThread"}},
-        ident=b"stream." + stream.encode(),
-    )
+def speak(text, stream):
+    print(text, end="", file=getattr(sys, stream), flush=True)
+
+for line in sys.stdin:
+    text, stream, thread = json.loads(line)
+    if thread == "MainThread":
+        speak(text, stream)
+    else:
+        worker = threading.Thread(target=speak, args=(text, stream), name=thread)
+        worker.start()
+        worker.join()
+    os.write(0, b"\\n")
 """
 
 
@@ -70,20 +66,21 @@ def attach(launch: Launcher) -> Iterator[Attach]:
 
 @pytest.fixture
 def speaker(launch: Launcher) -> Iterator[tuple[Program, Callable[..., None]]]:
-    """A program, and a function that makes it print: ``say("text\\n", "stderr")``."""
-    program = launch(SPEAKER, name="speaker.py")
-    # awake before a client comes that takes a slow start for a dead kernel
-    request(program.info, "control", "kernel_info_request", {}, PATIENCE)
-    client = Client(program.connection_file).ready()
-    assert client.run(SAY).status == "ok"
+    """A program, and a function that makes it print: ``say("text\\n", "stderr", "a thread")``.
 
-    def say(text: str, stream: str = "stdout") -> None:
-        assert client.run(f"told.append(({text!r}, {stream!r}))").status == "ok"
+    That returns when the program's ``print`` has.
+    """
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            program = launch(SPEAKER, name="speaker.py", stdin=its)
+        ours.settimeout(PATIENCE)
 
-    try:
+        def say(text: str, stream: str = "stdout", thread: str = "MainThread") -> None:
+            ours.sendall(json.dumps([text, stream, thread]).encode() + b"\n")
+            assert ours.recv(1) == b"\n", program.describe()
+
         yield program, say
-    finally:
-        client.close()
 
 
 def has(terminal: Terminal, pattern: str) -> bool:

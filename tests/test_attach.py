@@ -24,46 +24,127 @@ def test_prints_arrive_at_an_untouched_prompt(speaker: Speaker, attach: Attach) 
     say("a print\n")
     terminal.expect("^│ a print$")
     terminal.expect_prompt(r"In.*: half a li$")
-    say("an error\n", "stderr")
+    say("an error\n", "stderr", "worker")
     terminal.expect("^┃ an error$")
     assert terminal.color_of("an error") == "red"
     assert terminal.color_of("a print") == "default"
     say("\x1b[32mgreen\x1b[0m\x1b[2J\n")
     terminal.expect("^│ green$")
     assert terminal.color_of("green") == "green"
-    say("10%")
-    terminal.expect("^│ 10%$")
-    say("\r20%")
-    terminal.expect("^│ 20%$")
-    say("\r100%\nnext\n")
-    terminal.expect("^│ next$")
-    assert has(terminal, "^│ 100%\n")
+    # a line without end, then progress as tqdm shows it
+    say("10%", "stderr")
+    terminal.expect("^┃ 10%$")
+    for percent in (20, 100):
+        say(f"\r{percent}%", "stderr", "worker")
+        terminal.expect(f"^┃ {percent}%$")
+    say("meanwhile\n")
+    terminal.expect("^│ meanwhile$")
+    say("\nnext\n", "stderr")
+    terminal.expect("^┃ next$")
+    assert has(terminal, "^│ meanwhile\n┃ 100%\n┃ next$")
     assert not has(terminal, "[12]0%$")
     terminal.expect_prompt(r"In.*: half a li$")
-    terminal.press("f4")
-    terminal.expect("output is not shown")
-    say("unseen\n")
-    terminal.press("c-c")
-    terminal.enter("told or print('all', 'said')")
-    terminal.expect("^all said$")
-    terminal.press("c-o")
-    terminal.expect("output is shown")
-    say("seen\n")
-    terminal.expect("^│ seen$")
-    assert not has(terminal, "unseen")
+    assert program.stdout_file.read_bytes() == b"a print\n\x1b[32mgreen\x1b[0m\x1b[2J\nmeanwhile\n"
+    assert program.stderr_file.read_bytes() == b"an error\n10%\r20%\r100%\nnext\n"
 
 
-def test_quiet_from_the_start(speaker: Speaker, attach: Attach) -> None:
+def test_the_programs_prints_are_told_from_a_cells(speaker: Speaker, attach: Attach) -> None:
+    program, say = speaker
+    terminal = attach(program)
+    terminal.enter("print('the cell says'); go = False; hold = threading.Event(); hold.wait()")
+    terminal.expect("^the cell says$")
+    say("the program says\n")
+    terminal.expect("^│ the program says$")
+    terminal.press("c-c", "c-c")
+    terminal.expect_prompt("A fresh shell beside it")
+    say("while it asks\n", "stderr", "worker")
+    terminal.expect("^┃ while it asks$")
+    terminal.press("enter")
+    terminal.enter("hold.set()")
+    terminal.expect("the cell that hung has ended")
+    say("after the cell\n")
+    terminal.expect("^│ after the cell$")
+    with program.client() as other:
+        other.run("print('nothing for the first one')")
+        say("after another client's\n")
+        terminal.expect("^│ after another client's$")
+    assert not has(terminal, "nothing for the first one")
+
+
+def test_the_programs_output_is_turned_off_and_on(speaker: Speaker, attach: Attach) -> None:
     program, say = speaker
     terminal = attach(program, "--quiet")
     say("unseen\n")
-    terminal.enter("print('a cell is seen')")
-    terminal.expect("^a cell is seen")
+    for number in (1, 2):  # the first takes along what the program said before it
+        terminal.enter(f"print('a cell', 'is seen', {number})")
+        terminal.expect(f"^a cell is seen {number}$")
     terminal.press("f4")
     terminal.expect("output is shown")
     say("seen\n")
     terminal.expect("^│ seen$")
+    terminal.press("c-o")
+    terminal.expect("output is not shown")
+    say("unseen\n", "stderr")
+    terminal.enter("'the last'")
+    terminal.expect("^Out.*the last")
     assert not has(terminal, "unseen")
+
+
+def test_what_a_stuck_program_said_last_is_shown(launch: Launcher, attach: Attach) -> None:
+    program = launch(
+        """
+        import sys, threading
+        print("long ago")
+        for n in range(3): print("retry", n)
+        print("giving up", file=sys.stderr)
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+        print("never")
+        """,
+        env={"RTCONSOLE_HISTORY": "40"},
+    )
+    terminal = attach(program)
+    terminal.expect(r"^\(said before:\)\n(│.*\n)*│ retry 1\n│ retry 2\n┃ giving up$")
+    assert not has(terminal, "long ago")
+    terminal.enter("lock.release()")
+    terminal.expect(r"^\(said since:\)\n│ never$")
+    assert terminal.wait() == 0
+    assert len(re.findall("retry 2", terminal.text)) == 1
+
+
+def test_a_flood_leaves_the_keyboard_heard(launch: Launcher, attach: Attach) -> None:
+    program = launch(
+        """
+        import itertools, os, sys
+        sys.stdout = open(os.devnull, "w")
+        for n in itertools.count(): print("line", n)
+        """
+    )
+    terminal = attach(program, ready=False)
+
+    seen = 0
+
+    def expect(words: bytes) -> None:
+        """Wait for what was written, since the screen shows it for a moment only."""
+        nonlocal seen
+        wait_for(lambda: terminal.raw.find(words, seen) >= 0, f"{words!r} on the terminal")
+        seen = terminal.raw.find(words, seen)
+
+    expect(b"line")
+    terminal.enter("'the result' if n else None")
+    expect(b"\x1b[0m 'the result'")
+    expect(b"In[2]:")
+    terminal.enter("while True: pass")
+    expect(b"runs your cell:")
+    terminal.press("c-c")
+    expect(b"KeyboardInterrupt")
+    expect(b"In[3]:")
+    terminal.enter("exit")
+    assert terminal.wait() == 0
+    assert terminal.is_restored()
+    assert terminal.prompt.endswith("which goes on")
+    assert program.is_running()
 
 
 def test_cells_results_errors_and_several_lines(counter: Program, attach: Attach) -> None:

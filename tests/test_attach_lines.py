@@ -2,6 +2,7 @@
 
 import pytest
 
+from rtconsole.console.backlog import Backlog, Kind
 from rtconsole.console.images import protocol_of, show
 from rtconsole.console.lines import LineBuffer, harmless, without_colours
 from rtconsole.console.results import html_as_text, text_of
@@ -39,6 +40,19 @@ def test_a_line_without_end_does_not_grow_for_ever() -> None:
     lines = buffer.feed("x" * 100_000)
     assert sum(map(len, lines)) + len(buffer.partial) == 100_000
     assert len(buffer.partial) < 50_000
+
+
+def test_what_a_cell_came_to_is_never_left_out() -> None:
+    backlog = Backlog()
+    backlog.add(Kind.PROGRAM, ["one", "two"])
+    backlog.add(Kind.KEPT, ["a result"])
+    backlog.add(Kind.PROGRAM, ["three", "four"])
+    backlog.add(Kind.CELL, ["a print"])
+    backlog.limit(Kind.PROGRAM, 1)
+    assert list(backlog.take(12)) == ["a result", "four"]
+    assert (backlog.left_out, bool(backlog)) == (3, True)
+    backlog.limit(Kind.CELL, 0)
+    assert (backlog.left_out, bool(backlog)) == (4, False)
 
 
 def test_whole_text_keeps_its_colours_only() -> None:

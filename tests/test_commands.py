@@ -384,6 +384,18 @@ def test_lab_that_is_not_installed_says_how_to_install_it(launch: Launcher) -> N
     assert "pip install jupyterlab" in complaint(done)
 
 
+def test_lab_first_removes_what_dead_processes_left(launch: Launcher) -> None:
+    dead, live = launch(SLEEP), launch(SLEEP)
+    left = [dead.connection_file, live.connection_file]
+    left += [file.parent / "external_kernels" / file.name for file in left]
+    dead.stop()
+    assert all(map(os.path.lexists, left))
+    launch.script("import sys; print(sys.argv[1:])", "jupyterlab/__main__.py")
+    done = run(launch, "lab", "--port=8899", env={"PYTHONPATH": str(launch.home)})
+    assert done.stdout == "['--ServerApp.allow_external_kernels=True', '--port=8899']\n", done
+    assert list(map(os.path.lexists, left)) == [False, True, False, True]
+
+
 @pytest.mark.skipif(not has_lab, reason="no JupyterLab here")
 def test_lab_lists_the_live_processes_and_wakes_none(launch: Launcher) -> None:
     program = launch(SLEEP, name="wörk.py")

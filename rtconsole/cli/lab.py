@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from rtconsole import processes
 from rtconsole.errors import NoSuchCommand
 
 
@@ -24,6 +25,8 @@ def command(arguments: tuple[str, ...]) -> None:
     if importlib.util.find_spec("jupyterlab") is None:
         install = f"{sys.executable} -m pip install jupyterlab"
         raise NoSuchCommand(f"JupyterLab is not installed: {install}")
+    # Whoever picks one that is dead waits for an answer for ever.
+    processes.remove(processes.look().dead)
     os.environ.pop("RTCONSOLE", None)  # a console in the server helps nobody
     sys.stdout.flush()
     lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.allow_external_kernels=True"]

@@ -6,12 +6,12 @@ where it can still change. The first text is shown at once, under a flood what c
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prompt_toolkit.output import Output
 
+from .backlog import Backlog, Kind
 from .lines import RESET, LineBuffer, harmless, without_colours
 
 # Seconds between two drawings of a flood.
@@ -19,13 +19,23 @@ _WINDOW = 0.02
 
 DIM, RED, GREEN, CYAN, YELLOW = "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[33m"
 
+# What is between them a terminal shows in one go, if it knows how to: the prompt does not
+# flicker. Others ignore it. https://gist.github.com/christianparpart/d8a62cc1ab659194337d73e399004036
+_TOGETHER, _DONE = "\x1b[?2026h", "\x1b[?2026l"
+
 # Characters that are written at once. The terminal may take its time for them, in which
 # nobody hears the keyboard: the more it takes, the fewer they are.
 _SMALLEST, _LARGEST = 2_000, 200_000
 _SLOW = 0.03  # seconds
 
-# Lines that may wait for a terminal that is slower than the program; older ones are dropped.
+# Lines of cells that may wait for a terminal that is slower.
 _MOST_WAITING = 50_000
+
+# We are late when lines have waited for that many seconds. From then on the program's output
+# is shortened, so that what is seen is not long past: its lines that may wait, and the
+# characters of one message of it that are looked at.
+_LATE = 0.3
+_LATE_WAITING, _LATE_TEXT = 500, 4_000
 
 # In a hurry, after an interrupt: lines that may wait, seconds between two drawings.
 _HURRIED_WAITING, _HURRIED_WINDOW = 100, 0.25
@@ -40,11 +50,13 @@ class Source:
     Attributes:
         gutter: what stands before each of its lines.
         colour: of its text, as an escape sequence; "" for the terminal's own.
+        kind: whether its lines may be left out.
     """
 
-    def __init__(self, gutter: str = "", colour: str = "") -> None:
+    def __init__(self, gutter: str = "", colour: str = "", kind: Kind = Kind.CELL) -> None:
         self.gutter = gutter
         self.colour = colour
+        self.kind = kind
         self.line = LineBuffer()
 
     def dressed(self, line: str) -> str:
@@ -54,7 +66,12 @@ class Source:
 
 
 class Screen:
-    """The terminal above the prompt."""
+    """The terminal above the prompt.
+
+    Attributes:
+        app: prompt_toolkit's Application, once it runs.
+        lag: returns for how many seconds there has been more to read than was read.
+    """
 
     def __init__(self, output: Output, has_colours: bool) -> None:
         """
@@ -63,10 +80,11 @@ class Screen:
         """
         self.output = output
         self.has_colours = has_colours
-        self.app: Any = None  # prompt_toolkit's Application, once it runs
-        self._ready: deque[str] = deque()
+        self.app: Any = None
+        self.lag: Callable[[], float] = lambda: 0.0
+        self._backlog = Backlog()
+        self._behind_since: float | None = None
         self._hurries = False
-        self._dropped = 0
         self._chunk = _SMALLEST
         self._sources: list[Source] = []  # with an unfinished line, in the order they began
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
@@ -82,7 +100,10 @@ class Screen:
 
     def write(self, source: Source, text: str) -> None:
         """Show text of a source; the last line may go on later."""
-        self._ready.extend([source.dressed(line) for line in source.line.feed(text)])
+        if source.kind is Kind.PROGRAM and len(text) > _LATE_TEXT and self._is_late():
+            text = self._end_of(source, text)
+        lines = [source.dressed(line) for line in source.line.feed(text)]
+        self._backlog.add(source.kind, lines)
         if source in self._sources:
             if not source.line.partial:
                 self._sources.remove(source)
@@ -94,22 +115,27 @@ class Screen:
         """End a source's unfinished line, if there is one."""
         if source in self._sources:
             self._sources.remove(source)
-            self._ready.append(source.dressed(source.line.end()))
+            self._backlog.add(source.kind, [source.dressed(source.line.end())])
             self._schedule()
 
     def show(self, text: str) -> None:
         """Show whole lines of text."""
-        self._ready.append(harmless(text))
+        self._backlog.add(Kind.KEPT, [harmless(text)])
         self._schedule()
 
     def show_image(self, text: str) -> None:
         """Show an image, in the terminal's own protocol."""
-        self._ready.append(text)
+        self._backlog.add(Kind.KEPT, [text])
         self._schedule()
 
     def note(self, text: str, colour: str = DIM) -> None:
         """Show a remark of the console itself."""
         self.show(f"{colour}{text}{RESET}")
+
+    def leave_out(self, lines: int) -> None:
+        """Say that so many lines are missing."""
+        self._backlog.left_out += lines
+        self._schedule()
 
     def hurry(self, hurries: bool) -> None:
         """Show only the end of what waits from now on, or all of it again."""
@@ -153,13 +179,20 @@ class Screen:
         text = "".join(f"{self._coloured(line)}\n" for line in self._next_lines())
         if text:
             if is_drawn:
+                self.output.write_raw(_TOGETHER)
                 app.renderer.erase()
             self._write_out(text)
         if is_drawn:
             # not invalidate(), which draws later: the prompt would flicker under a flood
             app._redraw()
+            if text:
+                self.output.write_raw(_DONE)
+                self.output.flush()
         self._last = asyncio.get_running_loop().time()
-        if self._ready:
+        if not self._backlog:
+            self._behind_since = None
+        else:
+            self._behind_since = self._behind_since or self._last
             self._schedule()
 
     def _write_out(self, text: str) -> None:
@@ -172,20 +205,32 @@ class Screen:
         else:
             self._chunk = min(_LARGEST, self._chunk * 2)
 
+    def _is_late(self) -> bool:
+        """Tell whether what is shown now, or what is read, came a while ago."""
+        now = asyncio.get_running_loop().time()
+        behind = 0.0 if self._behind_since is None else now - self._behind_since
+        return max(behind, self.lag()) > _LATE
+
+    def _end_of(self, source: Source, text: str) -> str:
+        """Return the last lines of ``text``; the others are left out."""
+        at = text.find("\n", len(text) - _LATE_TEXT) + 1
+        if not at:
+            return text
+        source.line.end()
+        self._backlog.left_out += text.count("\n", 0, at)
+        return text[at:]
+
     def _next_lines(self) -> Iterator[str]:
         """Take what is written at once from what waits, and say what is left out."""
+        backlog = self._backlog
         most = _HURRIED_WAITING if self._hurries else _MOST_WAITING
-        while len(self._ready) > most:
-            self._ready.popleft()
-            self._dropped += 1
-        if self._dropped:
-            yield f"{DIM}({self._dropped} lines not shown){RESET}"
-            self._dropped = 0
-        size = 0
-        while self._ready and size < self._chunk:
-            line = self._ready.popleft()
-            size += len(line)
-            yield line
+        backlog.limit(Kind.CELL, most)
+        late = self._hurries or self._is_late()
+        backlog.limit(Kind.PROGRAM, _LATE_WAITING if late else _MOST_WAITING)
+        if backlog.left_out:
+            yield f"{DIM}({backlog.left_out} lines not shown){RESET}"
+            backlog.left_out = 0
+        yield from backlog.take(self._chunk)
 
     def finish(self) -> None:
         """Show the end of what waits, now."""

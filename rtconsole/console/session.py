@@ -68,6 +68,7 @@ class Session:
         self.pid = pid or pid_of(info)
         self.screen = Screen(output, options.colours)
         self.connection = Connection(info)
+        self.screen.lag = lambda: self.connection.lag
         self.cells = Cells(self.connection, self._refresh)
         self.view = View(self.screen, self.cells, self.connection.session_id, options)
         self.prompt = Prompt(

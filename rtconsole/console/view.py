@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from . import images
+from .backlog import Kind
 from .cells import Cells
 from .lines import RESET, harmless
 from .results import text_of
@@ -30,13 +31,14 @@ class View:
         is_plain = "utf" not in screen.output.encoding().lower()
         bar, heavy_bar, self._mark = ("|", "!", ">") if is_plain else ("│", "┃", "»")
         self._program = {
-            "stdout": Source(f"{CYAN}{bar}{RESET} "),
-            "stderr": Source(f"{RED}{heavy_bar}{RESET} ", RED),
+            "stdout": Source(f"{CYAN}{bar}{RESET} ", kind=Kind.PROGRAM),
+            "stderr": Source(f"{RED}{heavy_bar}{RESET} ", RED, Kind.PROGRAM),
         }
         self._own = {"stdout": Source(), "stderr": Source("", RED)}
         others = f"{DIM}{self._mark}{RESET} "
         self._others = {"stdout": Source(others), "stderr": Source(others, RED)}
         self._displays: dict[str, Source] = {}
+        self._shows_kept = False
 
     def toggle_quiet(self) -> bool:
         """Turn the program's output off or on; true if it is shown now."""
@@ -70,11 +72,20 @@ class View:
         origin = (message.get("metadata") or {}).get("rtconsole") or {}
         if kind == "stream" and (origin.get("origin") == "program" or not parent):
             if not self._quiet:
-                self._screen.write(self._program[_stream(content)], content["text"])
+                self._show_programs(content, origin)
         elif parent.get("session") == self._session_id:
             self._show_own(kind, content, parent)
         else:
             self._show_other(kind, content, parent)
+
+    def _show_programs(self, content: dict[str, Any], origin: dict[str, Any]) -> None:
+        if dropped := origin.get("dropped"):
+            self._screen.leave_out(int(dropped))
+            return
+        if bool(origin.get("kept")) != self._shows_kept:
+            self._shows_kept = not self._shows_kept
+            self._screen.note("(said before:)" if self._shows_kept else "(said since:)")
+        self._screen.write(self._program[_stream(content)], content["text"])
 
     def _show_own(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
         if kind == "status":
