@@ -330,3 +330,20 @@ def test_a_file_that_the_program_lets_go_is_closed_at_once(launch: Launcher) -> 
             assert is_gone, make
             assert text.startswith("written by")
         assert watch.run("print('a cell')").stdout == "a cell\n"
+
+
+@pytest.mark.parametrize("replacement", ["None", "Slots()"])
+def test_a_stand_in_may_go_in_the_middle_of_a_print(launch: Launcher, replacement: str) -> None:
+    program = launch(f"""
+        import sys
+        class Slots:
+            __slots__ = ()
+            def write(self, text): return len(text)
+            def flush(self): pass
+        sys.stdout = {replacement}
+        while True: print("a", "b", "c", "d")
+    """)
+    with program.client() as client:
+        for _ in range(100):
+            assert client.run("1").status == "ok"
+    assert program.is_running(), program.describe()

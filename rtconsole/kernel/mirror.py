@@ -10,6 +10,7 @@ import io
 import sys
 import threading
 import types
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,9 @@ class Mirror:
         self._cells = 0
         self._taps: list[Tap] = []
         self._replaced: list[tuple[str, Any, StandIn]] = []
+        # Those that were used last, kept: print() holds no reference to what it writes to
+        # (Python up to 3.13 at least), and may be in the middle of a line when it goes.
+        self._stand_ins: deque[StandIn] = deque(maxlen=16)
 
     @property
     def mode(self) -> str:
@@ -111,7 +115,10 @@ class Mirror:
             if getattr(sys, name) is stand_in:
                 setattr(sys, name, stream)
             self._replaced.remove((name, stream, stand_in))
-            self._taps = [tap for tap in self._taps if tap.stream() is not stand_in]
+            for tap in self._taps[:]:
+                if tap.stream() is stand_in:
+                    tap.remove()
+                    self._taps.remove(tap)
 
     def _follow(self) -> None:
         """See that the program's streams of today are among ours.
@@ -136,7 +143,12 @@ class Mirror:
 
     def _stand_in(self, stream: Any, name: str) -> None:
         """Replace a stream that takes no attributes."""
-        stand_in = StandIn(stream, name)
+        for stand_in in self._stand_ins:
+            if stand_in.stands_for(stream, name):
+                break
+        else:
+            stand_in = StandIn(stream, name)
+            self._stand_ins.append(stand_in)
         setattr(sys, name, stand_in)
         self._taps.append(Tap(stand_in, name, self._publisher))
         self._replaced.append((name, stream, stand_in))

@@ -234,6 +234,10 @@ class StandIn:
         self._rtconsole_stream = stream
         self._rtconsole_name = name
 
+    def stands_for(self, stream: Any, name: str) -> bool:
+        """Tell whether this one replaces ``stream`` as ``name``."""
+        return self._rtconsole_stream is stream and self._rtconsole_name == name
+
     def write(self, text: str) -> Any:
         # print() with sys.stdout = None writes nothing and is no error
         stream = self._rtconsole_stream
