@@ -277,7 +277,10 @@ class Launcher:
         """Write a script and return its path."""
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(source))
+        text = textwrap.dedent(source)
+        # not again while a program that was just started is about to read it
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
         return path
 
     def __call__(
