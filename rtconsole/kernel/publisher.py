@@ -131,7 +131,7 @@ class Publisher:
         self.asleep = True
         self.bare_hooks: list[Callable[[Callable[[Any], None]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._is_last_look = False
+        self._is_last_look = self._was_idle = False
         self._paused = self._spare = 0.0
         self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
@@ -232,7 +232,7 @@ class Publisher:
         elif self.asleep:
             return
         else:
-            self._is_last_look = True
+            self._is_last_look = self._was_idle = True
             # and one more look: a writer may be in the middle of an append
             self.asleep = True
             for set_append in self.bare_hooks[:]:
@@ -242,12 +242,11 @@ class Publisher:
     def _pause(self) -> float:
         """Return the seconds until the next message: few, unless there were many of late."""
         now = self._loop.time()
-        passed, self._paused = now - self._paused, now
-        self._spare = min(self._spare + passed - self._window, _SPARE * self._window)
-        if self._spare >= 0:
-            return self._window * _SHORT
-        self._spare = max(self._spare, -self._window)
-        return self._window
+        if self._was_idle:  # a flood gains nothing by the time that its messages take
+            self._spare = min(self._spare + now - self._paused, _SPARE * self._window)
+        self._was_idle, self._paused = False, now
+        self._spare = max(self._spare - self._window, -self._window)
+        return self._window * (_SHORT if self._spare >= 0 else 1)
 
     def drain(self) -> None:
         """Send all output of cells that waits, pieces of one stream and cell joined."""
