@@ -159,10 +159,10 @@ class Kernel(IPythonKernel):
 
     async def shell_channel_thread_main(self, msg: Any) -> None:
         """As the original, whose errors over what is no message reach the program's stderr."""
-        if len(self._processes) > 1000:
-            self._processes.clear()
-        self._processes[msg[0].bytes] = process_of(connection_of(msg[-1]))
         try:
+            if len(self._processes) > 1000:
+                self._processes.clear()
+            self._processes[msg[0].bytes] = process_of(connection_of(msg[-1]))
             await super().shell_channel_thread_main(msg)
         except Exception:
             self.log.error("invalid shell message", exc_info=True)

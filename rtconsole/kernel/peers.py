@@ -32,8 +32,13 @@ def process_of(fd: int) -> int | None:
         own = os.dup(fd)  # libzmq may close it at any moment
     except OSError:
         return None
-    with socket.socket(fileno=own) as connection:
-        if connection.family != socket.AF_UNIX:
+    try:
+        connection = socket.socket(fileno=own)
+    except OSError:  # it was closed, and is something else by now
+        os.close(own)
+        return None
+    with connection:
+        if connection.family != getattr(socket, "AF_UNIX", None):
             return None
         try:
             pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, 12))
