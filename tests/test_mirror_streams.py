@@ -106,10 +106,13 @@ def test_streams_of_any_kind_work_as_before(launch: Launcher, replacement: str) 
     obedient.do(f"stdout = sys.stdout = {replacement}")
     write = "print('text'); answer = None if sys.stdout is None else sys.stdout.write('more\\n')"
     before = obedient.do(write)
+    as_before = "answer = (sys.stdout is None) == (stdout is None)"
     with watching(obedient.program) as watch:
+        wait_for(lambda: obedient.do(as_before), "no stand-in for None")
         assert obedient.do(write) == before
         reply = watch.run("print('cell'); print('error', file=sys.stderr)")
         assert (reply.stdout, reply.stderr) == ("cell\n", "error\n")
+        wait_for(lambda: obedient.do(as_before), "no stand-in for None")
         assert obedient.do(write) == before
         if replacement != "None":
             watch.wait_for("text\nmore\n")

@@ -72,8 +72,11 @@ class Mirror:
                 self._arrange()
 
     def end(self) -> None:
-        """Leave the streams as they were, at the program's end; waits for next to nothing."""
-        self._is_heard, self._cells = False, 0
+        """End to mirror, at the program's end; waits for next to nothing.
+
+        A cell that still runs goes on writing to its client, not into the program's output.
+        """
+        self._is_heard = False
         if self._lock.acquire(timeout=0.01):
             try:
                 self._arrange()
