@@ -5,6 +5,7 @@ Needs JupyterLab, playwright and a Chromium: on PATH, or the one that CHROMIUM n
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,25 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EXAMPLES
 from harness import PATIENCE, Launcher, Program, wait_for
 
 NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 MILLISECONDS = 1000 * PATIENCE
 
+# Counts like the example, and prints as long as it is told what.
+PROGRAM = """
+import threading, time
+word, t = None, 0
+def speak():
+    while True:
+        if word: print(word, t, flush=True)
+        time.sleep(0.05)
+threading.Thread(target=speak, name="speaker", daemon=True).start()
+while True:
+    t += 1
+    time.sleep(0.01)
+"""
+
 NOTEBOOK = """\
-t > 0, hello(1)
+t > 0, t.__class__
 ---
-import threading
-kernel = get_ipython().kernel
-def say():
-    kernel.session.send(
-        kernel.iopub_socket, "stream", {"name": "stdout", "text": "the program's own print"},
-        parent=kernel.get_parent("shell"),
-        metadata={"rtconsole": {"origin": "program", "thread": "MainThread"}},
-    )
-threading.Timer(0.2, say).start()
+word = "the program says"; print("the cell says")
 ---
 while True: pass
 """
@@ -98,7 +104,7 @@ def write_notebook(path: Path) -> None:
 
 
 def test_a_notebook_on_a_live_process(launch: Launcher, page: Any, lab: str) -> None:
-    program: Program = launch(EXAMPLES / "counter.py")
+    program: Program = launch(PROGRAM, name="counter.py")
     assert program.connection_file
     write_notebook(launch.home / "n.ipynb")
     page.goto(f"{lab}lab/tree/n.ipynb?token=t")
@@ -113,9 +119,12 @@ def test_a_notebook_on_a_live_process(launch: Launcher, page: Any, lab: str) -> 
     page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     outputs = page.locator(".jp-OutputArea-output")
-    outputs.filter(has_text="(True, 2)").wait_for()
+    outputs.filter(has_text="(True, int)").wait_for()
     page.keyboard.press("Shift+Enter")
-    outputs.filter(has_text="the program's own print").wait_for()
+    second = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
+    second.filter(has_text="the cell says").wait_for()
+    # no key is pressed: it prints on, under the cell that ended last
+    second.filter(has_text=re.compile(r"(the program says \d+\s*){5}")).wait_for()
 
     def choose(item: str) -> None:
         page.locator(".lm-MenuBar-item", has_text="Kernel").click()
@@ -137,3 +146,5 @@ def test_a_notebook_on_a_live_process(launch: Launcher, page: Any, lab: str) -> 
         before = client.value("t")
         wait_for(lambda: client.value("t") > before, "the program to go on")
     assert program.stderr == ""
+    assert re.search(r"^the program says \d+$", program.stdout, re.MULTILINE)
+    assert "the cell says" not in program.stdout
