@@ -225,3 +225,20 @@ def test_several_clients_at_once(counter: Program) -> None:
         assert one.finish(request).stdout == textwrap.dedent("0\n1\n2\n")
     with counter.client() as three:
         assert three.value("shared") == "from one"
+
+
+def test_a_cell_gets_none_of_what_the_program_prints_meanwhile(launch: Launcher) -> None:
+    program = launch(
+        """
+        import threading, time
+        def speak():
+            while True:
+                print("program")
+                time.sleep(0.0005)
+        threading.Thread(target=speak, daemon=True).start()
+        while True: sum(range(1000))
+        """
+    )
+    with program.client(ready=False) as client:
+        for number in range(50):
+            assert client.run(f"print({number})").stdout == f"{number}\n"

@@ -95,10 +95,15 @@ class Output:
         self._note_last(process, header)
 
     def _note_last(self, process: int | None, header: dict[str, Any]) -> None:
-        if self._settings.parent == "last":
+        """Note it in the iopub thread, in its turn: after the cell's `idle` is sent, say."""
+
+        def note() -> None:
             if len(self._last) > _MOST_CLIENTS:
                 self._last.clear()
             self._last[process] = self._last[None] = header
+
+        if self._settings.parent == "last":
+            self._iopub.schedule(note)
 
     # -- in the iopub thread -------------------------------------------------------------
 
