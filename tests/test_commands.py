@@ -390,6 +390,7 @@ def test_lab_first_removes_what_dead_processes_left(launch: Launcher) -> None:
     left += [file.parent / "external_kernels" / file.name for file in left]
     dead.stop()
     assert all(map(os.path.lexists, left))
+    launch.script("", "jupyterlab/__init__.py")
     launch.script("import sys; print(sys.argv[1:])", "jupyterlab/__main__.py")
     done = run(launch, "lab", "--port=8899", env={"PYTHONPATH": str(launch.home)})
     assert done.stdout == "['--ServerApp.allow_external_kernels=True', '--port=8899']\n", done

@@ -26,7 +26,7 @@ import threading, time
 word, t = None, 0
 def speak():
     while True:
-        if word: print(word, t)
+        if word: print(word, t, flush=True)
         time.sleep(0.05)
 threading.Thread(target=speak, name="speaker", daemon=True).start()
 while True:

@@ -171,9 +171,9 @@ class Prompt:
 
     def _accept(self, buffer: Buffer) -> bool:
         """Take what was entered. Returns whether it stays in the line: never."""
-        text = buffer.text
-        if text.strip():
-            self._actions.run_cell(text)
+        buffer.text = buffer.text.rstrip()  # the history gets it after this
+        if buffer.text:
+            self._actions.run_cell(buffer.text)
         return False
 
     def _enter(self, event: KeyPressEvent) -> None:

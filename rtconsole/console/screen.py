@@ -173,6 +173,7 @@ class Screen:
             self._timer = None
         app = self.app
         is_drawn = app is not None and app.is_running
+        self._shorten()
         if is_drawn and app._running_in_terminal:  # a pager or an editor has it now
             self._timer = asyncio.get_running_loop().call_later(_WINDOW * 5, self.flush)
             return
@@ -220,17 +221,18 @@ class Screen:
         self._backlog.left_out += text.count("\n", 0, at)
         return text[at:]
 
+    def _shorten(self) -> None:
+        """Leave out what is too much to wait."""
+        most = _HURRIED_WAITING if self._hurries else _MOST_WAITING
+        self._backlog.limit(Kind.CELL, most)
+        self._backlog.limit(Kind.PROGRAM, min(most, _LATE_WAITING) if self._is_late() else most)
+
     def _next_lines(self) -> Iterator[str]:
         """Take what is written at once from what waits, and say what is left out."""
-        backlog = self._backlog
-        most = _HURRIED_WAITING if self._hurries else _MOST_WAITING
-        backlog.limit(Kind.CELL, most)
-        late = self._hurries or self._is_late()
-        backlog.limit(Kind.PROGRAM, _LATE_WAITING if late else _MOST_WAITING)
-        if backlog.left_out:
-            yield f"{DIM}({backlog.left_out} lines not shown){RESET}"
-            backlog.left_out = 0
-        yield from backlog.take(self._chunk)
+        if self._backlog.left_out:
+            yield f"{DIM}({self._backlog.left_out} lines not shown){RESET}"
+            self._backlog.left_out = 0
+        yield from self._backlog.take(self._chunk)
 
     def finish(self) -> None:
         """Show the end of what waits, now."""

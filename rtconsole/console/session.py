@@ -128,6 +128,7 @@ class Session:
             if not told and time.monotonic() - began > _WAKING:
                 told = True
                 self.screen.note(f"waiting for {self.watch.name} to answer; Ctrl-C gives up")
+        self.watch.is_greeted = True
         self.screen.show(str(reply.get("banner", "")).rstrip("\n"))
         self.screen.note("F4 or Ctrl-O: the program's output off and on. Ctrl-D leaves.")
 

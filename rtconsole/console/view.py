@@ -3,10 +3,12 @@
 import os
 from typing import Any
 
+from prompt_toolkit.utils import get_cwidth
+
 from . import images
 from .backlog import Kind
 from .cells import Cells
-from .lines import RESET, harmless
+from .lines import RESET, harmless, without_colours
 from .results import text_of
 from .screen import CYAN, DIM, RED, YELLOW, Screen, Source
 
@@ -64,7 +66,9 @@ class View:
         if self._screen.has_colours:
             code = highlight(code, IPython3Lexer(stripnl=False), TerminalFormatter()).rstrip("\n")
         first, *more = code.split("\n")
-        self._screen.show("\n".join([label + first, *(f"{DIM}...{RESET} {line}" for line in more)]))
+        below = "... ".rjust(get_cwidth(without_colours(label)))  # as it was while typed
+        lines = (f"{DIM}{below}{RESET}{line}" for line in more)
+        self._screen.show("\n".join([label + first, *lines]))
 
     def show(self, message: dict[str, Any]) -> None:
         """Show one message."""

@@ -21,12 +21,15 @@ _STUCK = 2.5  # seconds without an answer to a question
 _RECONNECT = 1.5  # a program that closed our sockets makes them anew; seconds to wait for it
 _GOODBYE = 3.0  # between a kernel's notice that it goes and the process's end
 
+_SILENCE = "does not answer"
+
 
 class Watch:
     """Follows one process.
 
     Attributes:
         is_waiting: tells whether somebody waits for a reply.
+        is_greeted: the process has answered; a kernel that boots may be silent for long.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Watch:
         self._say = say
         self._ended = ended
         self.is_waiting: Callable[[], bool] = lambda: False
+        self.is_greeted = False
         self.name = f"{program_of(connection.info)} ({pid or pid_of(connection.info)})"
         self._pid = pid
         self._image = _image_of(self._pid)
@@ -112,7 +116,9 @@ class Watch:
         elif now - self._back_since < _RECONNECT and self._is_replaced():
             self._end(self._by_what())
         elif now - self._connection.last_beat > _SILENT:
-            self._complain(_why_silent(self._pid))
+            why = _why_silent(self._pid)
+            if self.is_greeted or why != _SILENCE:
+                self._complain(why)
         elif self._is_stuck(now):
             self._complain("does not answer: something in it holds the interpreter (the GIL)")
         elif self._trouble:
@@ -182,7 +188,7 @@ def _command_of(pid: int) -> str:
 def _why_silent(pid: int) -> str:
     if _stat_of(pid)[:1] in (["T"], ["t"]):
         return f"is stopped (SIGSTOP or a debugger); kill -CONT {pid} lets it go on"
-    return "does not answer"
+    return _SILENCE
 
 
 def _exit_of(pid: int) -> str:
