@@ -9,10 +9,10 @@ from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
 from .publisher import Piece, Publisher, Text, dropped, split
 
-# Seconds of silence after a kernel_info_request: clients that attach read iopub until
-# nothing has come for 0.2 s, without a limit (jupyter_client's wait_for_ready).
+# Seconds of silence after the answer to a kernel_info_request, and at most until then:
+# clients that attach need 0.2 s of it.
 _SILENCE = 0.35
-_LONGEST_SILENCE = 3.0
+_UNTIL_ANSWERED = 1.0
 
 # Clients whose last cell is remembered; beyond, all are forgotten.
 _MOST_CLIENTS = 1000
@@ -72,7 +72,7 @@ class Output:
             session: the client's.
             answered: whether it has its reply, after which it waits not for long.
         """
-        self.publisher.hold(session, _SILENCE if answered else _LONGEST_SILENCE)
+        self.publisher.hold(session, _SILENCE if answered else _UNTIL_ANSWERED)
 
     def client_goes_on(self, session: str) -> None:
         """A client asked for something else: it does not wait for silence any more."""

@@ -12,6 +12,7 @@ callback of the garbage collector. So what they call takes no lock, and never wa
 import _thread
 import asyncio
 import codecs
+import math
 import threading
 import time
 from collections import deque
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from rtconsole.recorder import Recorder
+
+from .silence import Silence
 
 # No message is larger than this, in bytes of its JSON text.
 LARGEST = 950_000
@@ -142,7 +145,8 @@ class Publisher:
         self.tails: list[Tail] = []
         self.encodings: dict[str, str] = {}
         self._decoders: dict[str, Any] = {}
-        self._holds: dict[str, float] = {}
+        self._silence = Silence()
+        self._step = math.inf  # of the time since the last tick, what counts as silence
         self._held: deque[Piece] = deque()
         self._held_size = 0
         self._dropped = 0
@@ -194,19 +198,12 @@ class Publisher:
 
     def hold(self, session: str, seconds: float) -> None:
         """Keep the program's output for some time: ``session``'s client waits for silence."""
-        self._holds[session] = time.monotonic() + seconds
+        self._silence.begin(session, seconds)
 
     def release(self, session: str) -> None:
         """The client of ``session`` does not wait any more."""
-        if self._holds.pop(session, None) is not None and self.asleep:
+        if self._silence.end(session) and self.asleep:
             self.wake()
-
-    def _is_holding(self) -> bool:
-        now = time.monotonic()
-        for session, end in list(self._holds.items()):
-            if end <= now:
-                self._holds.pop(session, None)
-        return bool(self._holds)
 
     # -- in the iopub thread -------------------------------------------------------------
 
@@ -219,6 +216,7 @@ class Publisher:
             # print writes its pieces one by one: let it end the line (a select of the loop
             # would wait a millisecond at least)
             time.sleep(_HALF_A_LINE)
+        self._step = math.inf  # while we slept there was silence
         self._tick()
 
     def _tick(self) -> None:
@@ -227,7 +225,7 @@ class Publisher:
         if self._cells or self.program or self._held or self.has_newcomers:
             self._send_earlier()
             self.drain()
-            self.drain_program(not self._is_holding(), _DOSE)
+            self.drain_program(not self._silence.lasts(self._step), _DOSE)
             pause = self._pause()
         elif self.asleep:
             return
@@ -237,6 +235,7 @@ class Publisher:
             self.asleep = True
             for set_append in self.bare_hooks[:]:
                 set_append(self.first)
+        self._step = 2 * pause
         self._timer = self._loop.call_later(pause, self._tick)
 
     def _pause(self) -> float:
