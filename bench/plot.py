@@ -20,7 +20,7 @@ LEFT, WIDTH, ROW, TOP, GAP = 220, 500, 24, 96, 90
 CURVE = 200  # height of the lower half
 STYLE = """text { fill: #808080 } .title { font-size: 15px; font-weight: bold }
 .grid { stroke: #80808040 } .one { stroke: #808080 } polyline { fill: none; stroke-width: 2.5 }"""
-COSTS = (0.9, 1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
+COSTS = (0.8, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200)
 TIMES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -52,16 +52,16 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str = "grid") -> str:
     return f'<path class="{kind}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
 
 
-def axis(scale: Scale, top: float, bottom: float, unit: str) -> Iterator[str]:
+def axis(scale: Scale, top: float, bottom: float) -> Iterator[str]:
     for mark in scale.marks:
         yield line(scale(mark), top, scale(mark), bottom, "one" if mark == 1 else "grid")
-        yield text(scale(mark), bottom + 16, f"{mark:g}{unit}", "middle")
+        yield text(scale(mark), bottom + 16, f"{mark:g}", "middle")
 
 
 def costs(report: Report, bottom: float) -> Iterator[str]:
     ratios = [ratio for _, found in report.prints.values() for ratio in found.values()]
     scale = Scale(ratios, COSTS)
-    yield from axis(scale, TOP, bottom, "x")
+    yield from axis(scale, TOP, bottom)
     for number, (what, (_, found)) in enumerate(report.prints.items()):
         y = TOP + ROW * (number + 0.5)
         yield text(LEFT - 12, y + 4, what, "end")
@@ -72,7 +72,7 @@ def costs(report: Report, bottom: float) -> Iterator[str]:
 
 def arrivals(report: Report, top: float) -> Iterator[str]:
     scale = Scale([time for times in report.latencies.values() for time in times[5:-5]], TIMES)
-    yield from axis(scale, top, top + CURVE, " ms")
+    yield from axis(scale, top, top + CURVE)
     for share in (0, 50, 90, 100):
         y = top + CURVE * (1 - share / 100)
         yield line(LEFT, y, LEFT + WIDTH, y)
@@ -93,7 +93,7 @@ def drawing(report: Report) -> str:
         x, y = 21 + 185 * (number % 4), 52 + 20 * (number // 4)
         parts += [dot(x, y, name), text(x + 10, y + 4, name)]
     parts += costs(report, bottom)
-    parts.append(text(16, bottom + GAP - 24, "From print to receipt", kind="title"))
+    parts.append(text(16, bottom + GAP - 24, "From print to receipt, in ms", kind="title"))
     parts += arrivals(report, bottom + GAP)
     size = f'viewBox="0 0 {LEFT + WIDTH + 40} {height:.0f}" font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>'
