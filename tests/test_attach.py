@@ -327,6 +327,27 @@ def test_a_stopped_program_is_told_of_and_recovers(counter: Program, attach: Att
     terminal.expect(r"^Out\[\d\]: 0")
 
 
+def test_a_held_interpreter_is_told_of_though_nothing_was_asked(
+    launch: Launcher, attach: Attach
+) -> None:
+    program = launch(
+        """
+        import ctypes, time
+        hold = ctypes.PyDLL(None).sleep
+        seconds = 0
+        while True:
+            now, seconds = seconds, 0
+            if now: hold(now)
+            time.sleep(0.01)
+        """
+    )
+    terminal = attach(program)
+    terminal.enter("seconds = 8")
+    terminal.expect(r"In\[2\]:")
+    terminal.expect("does not answer: something in it holds the interpreter")
+    terminal.expect(r"answers again")
+
+
 def test_a_process_that_ends_while_attaching(counter: Program, attach: Attach) -> None:
     counter.signal(signal.SIGSTOP)
     terminal = attach(counter, ready=False)

@@ -9,6 +9,7 @@ import pytest
 from harness import PATIENCE, Launcher, Program, wait_for
 
 from rtconsole import client
+from rtconsole.conversation import Connection
 from rtconsole.errors import Gone, NoAnswer
 
 
@@ -76,7 +77,7 @@ def test_a_process_that_ends_while_asked_is_said_at_once(counter: Program) -> No
 
 def test_a_connection_serves_a_person(counter: Program) -> None:
     async def attach() -> None:
-        connection = client.Connection(counter.info)
+        connection = Connection(counter.info)
         links: list[bool] = []
         seen: list[dict[str, Any]] = []
         connection.on_link = links.append

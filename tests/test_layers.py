@@ -13,7 +13,7 @@ START_UP = ("__init__", "listener", "lifecycle", "folders", "debuglog", "curve",
 OPERATOR = (
     ("errors",),
     ("connection", "places", "processes", "hook"),
-    ("targets", "client", "ssh"),
+    ("targets", "client", "conversation", "ssh"),
     ("diagnosis", "console"),
     ("cli",),
     ("__main__",),
@@ -47,7 +47,7 @@ def modules(folder: str) -> list[Path]:
 def test_only_the_kernel_and_the_client_import_zmq_and_ipython() -> None:
     for path in [*modules("sitehook"), *modules("rtconsole")]:
         used = {name.partition(".")[0] for name in imports_of(path)} & ZMQ_SIDE
-        if path.name == "client.py":
+        if path.name in ("client.py", "conversation.py"):
             at_import = {name.partition(".")[0] for name in imports_of(path, top_only=True)}
             assert not at_import & ZMQ_SIDE, "commands that connect to nothing would pay for it"
             used -= {"zmq", "jupyter_client"}
@@ -65,7 +65,8 @@ def test_nothing_imports_what_is_above_it() -> None:
             # the kernel knows the listener by what it is handed, and tells it of its failure
             above = {"rtconsole.listener", "rtconsole.lifecycle", "rtconsole.embed"}
             assert not above & used, path
-        if path.name == "client.py" or "console" in path.parts:
+        below = ("listener", "lifecycle", "embed", "refusal")  # they hand over to the kernel
+        if "kernel" not in path.parts and path.stem not in below:
             # the operator's side meets the kernel at the protocol, and nowhere else
             assert not any(name.startswith("rtconsole.kernel") for name in used), path
 

@@ -13,7 +13,8 @@ from rtconsole.errors import RtconsoleError
 COMMANDS = {
     "list": "Show the live processes that carry a console.",
     "attach": "Open a console in a live process.",
-    "exec": "Run code in a live process and print what comes of it.",
+    "exec": "Run code in live processes and print what comes of it.",
+    "tail": "Follow what live programs print.",
     "interrupt": "Interrupt the cell that runs in a process.",
     "stack": "Print the stacks of a process's threads.",
     "run": "Run a command with a console in it.",

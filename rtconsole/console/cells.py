@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole.client import Connection
+from rtconsole.conversation import Connection
 
 # Seconds after a reply for the rest of the cell's output to arrive; iopub may have lost it.
 _REST = 1.0

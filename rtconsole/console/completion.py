@@ -6,7 +6,7 @@ from typing import Protocol
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from rtconsole.client import Connection
+from rtconsole.conversation import Connection
 
 # Seconds to wait for an answer: a slow one is worse than none.
 _PATIENCE = 3.0

@@ -9,7 +9,8 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import History
 from prompt_toolkit.output import Output
 
-from rtconsole.client import Connection, pid_of, program_of
+from rtconsole.client import pid_of, program_of
+from rtconsole.conversation import Connection
 from rtconsole.errors import Gone
 
 from . import helpers

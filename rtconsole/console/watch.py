@@ -1,8 +1,8 @@
 """Watches the process: that it ended, replaced itself, or does not answer, and what to say.
 
-Nothing here wakes the program when all is well: its end is told by the system (pidfd), a
-stopped process by the heartbeat, which libzmq answers. Only while somebody waits for a reply
-is the interpreter asked whether it still turns.
+The program's end is told by the system (pidfd), a stopped process by the heartbeat, which
+libzmq answers. Whether the interpreter still turns can only be asked: now and then, and more
+often while somebody waits for a reply.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rtconsole.client import Connection, open_pidfd, pid_of, program_of
+from rtconsole.client import open_pidfd, pid_of, program_of
+from rtconsole.conversation import Connection
 
 _TICK = 0.5
 _SILENT = 2.5  # seconds without a heartbeat, of which there is one a second
 _STUCK = 2.5  # seconds without an answer to a question
+_QUESTION = 2.0  # seconds between two questions while nobody waits for anything
 _RECONNECT = 1.5  # a program that closed our sockets makes them anew; seconds to wait for it
 _GOODBYE = 3.0  # between a kernel's notice that it goes and the process's end
 
@@ -61,7 +63,7 @@ class Watch:
         self._back_since = 0.0
         self._goodbye: float | None = None
         self._trouble = False
-        self._asked: tuple[float, asyncio.Future[dict[str, object]]] | None = None
+        self._asked: tuple[float, asyncio.Future[dict[str, object]] | None] = (0.0, None)
         connection.on_link = self._on_link
 
     def on_goodbye(self) -> None:
@@ -131,15 +133,13 @@ class Watch:
             self._say(f"{self.name} {what}")
 
     def _is_stuck(self, now: float) -> bool:
-        """Ask a small question while somebody waits, and tell whether the answer is late."""
-        if self._asked is not None and self._asked[1].done():
-            self._asked = None
-        if self._asked is None:
-            if self.is_waiting():
-                _, answer = self._connection.send("control", "connect_request", {})
-                self._asked = now, answer
-            return False
-        return now - self._asked[0] > _STUCK
+        """Ask a small question, and tell whether the answer to the last one is late."""
+        began, answer = self._asked
+        if answer is not None and not answer.done():
+            return now - began > _STUCK
+        if self.is_greeted and (self.is_waiting() or now - began > _QUESTION):
+            self._asked = now, self._connection.send("control", "connect_request", {})[1]
+        return False
 
     def _is_replaced(self) -> bool:
         """Tell whether the process runs another program by now, which has no or another key."""

@@ -123,6 +123,7 @@ class Kernel(IPythonKernel):
         for name in ("comm_open", "comm_msg", "comm_close"):
             self.shell_handlers[name] = getattr(self.comm_manager, name)
         self.control_handlers["stack_request"] = self.stack_request
+        self.control_handlers["kept_request"] = self.kept_request
         self.routes = cell.Routes(
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
@@ -252,6 +253,14 @@ class Kernel(IPythonKernel):
         threads = all_stacks(self._own_threads, self.interrupts.threads())
         content = {"status": "ok", "threads": threads}
         self.session.send(stream, "stack_reply", content, parent, ident=ident)
+
+    async def kept_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Tell what was kept of the program's output: [stream, text], oldest first.
+
+        A message of our own, as the one above.
+        """
+        content = {"status": "ok", "kept": self.output.recorder.kept()}
+        self.session.send(stream, "kept_reply", content, parent, ident=ident)
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer, and stay. The original ends the program's children and stops the loops.
