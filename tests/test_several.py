@@ -164,6 +164,14 @@ class Tail:
         wait_for(lambda: text in path.read_text() or self.process.poll() is not None, repr(text))
         assert text in path.read_text(), (self.out.read_text(), self.err.read_text())
 
+    def has_begun_for(self, speaker: "Speaker") -> bool:
+        speaker.do("print('begun', sys.argv[1], flush=True)")
+        return f"begun {speaker.orders}\n" in self.out.read_text()
+
+    def shown(self) -> str:
+        """What it shows on standard output, from when it has begun."""
+        return re.sub(r"begun .*\n", "", self.out.read_text())
+
 
 @contextmanager
 def tailing(launch: Launcher, *words: str) -> Iterator[Tail]:
@@ -190,7 +198,7 @@ class Speaker:
 def test_tail_follows_one_as_it_prints(launch: Launcher) -> None:
     speaker = Speaker(launch, "one")
     with tailing(launch, str(speaker.program.pid)) as tail:
-        wait_for_status(speaker.program, "idle 1")
+        wait_for(lambda: tail.has_begun_for(speaker), "it to follow")
         speaker.do("print('half a line', end='', flush=True)")
         tail.expect("half a line")
         speaker.do("print(); print('an error', file=sys.stderr)")
@@ -198,7 +206,7 @@ def test_tail_follows_one_as_it_prints(launch: Launcher) -> None:
         speaker.do("print('the last', flush=True); sys.exit(3)")
         tail.expect("half a line\nthe last\n")
         assert tail.process.wait() == 0
-        assert tail.out.read_text() == "half a line\nthe last\n"
+        assert tail.shown() == "half a line\nthe last\n"
         tail.expect(f"({speaker.program.pid}) has ended\n", err=True)
 
 
@@ -226,7 +234,7 @@ def test_tail_of_several_marks_their_lines(launch: Launcher) -> None:
     pids = [str(s.program.pid) for s in speakers]
     with tailing(launch, *pids) as tail:
         for speaker in speakers:
-            wait_for_status(speaker.program, "idle 1")
+            wait_for(lambda s=speaker: tail.has_begun_for(s), "it to follow")
         for name, speaker in zip(("one", "two"), speakers, strict=True):
             speaker.do(f"print('of', '{name}'); print('err', '{name}', file=sys.stderr)")
         for name, pid in zip(("one", "two"), pids, strict=True):
