@@ -110,6 +110,7 @@ def test_a_bar_shows_on_a_terminal_when_it_takes_long(launch: Launcher) -> None:
     try:
         terminal.expect(r"processes .* 0/2")
         terminal.expect(rf"^{programs[0].pid} \| begun")
+        assert f"\x1b[36m{programs[0].pid} |\x1b[0m begun".encode() in terminal.raw
         go.touch()
         terminal.expect(r"^2 processes: 2 ok")
         assert terminal.wait() == 0

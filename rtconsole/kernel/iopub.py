@@ -251,7 +251,7 @@ class IOPub(IOPubThread):
         try:
             self.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
-            pass
+            pass  # one of them is slow: as with XPUB, nobody waits for it
 
     def _give(self, subscriber: Subscriber, message: Message) -> None:
         if subscriber.waiting or not self._sent(subscriber, message):
