@@ -75,7 +75,7 @@ def leave_alone(serve_children: bool) -> None:
         folder = folders.runtime_dir(os.environ, sys.platform)
         listener.remove_file(folder, listener.file_name(os.getpid()))
     except OSError:
-        pass
+        pass  # no folder, and so nothing to forget: the program starts as it would
     if serve_children:
         listener.opens_in_children = True
         listener.hook()
