@@ -247,6 +247,12 @@ class IOPub(IOPubThread):
         if not self.closed:
             self._give(subscriber, message)
 
+    def backlog(self) -> int:
+        """Return how many bytes wait for every client at least: 0 if one keeps up."""
+        if self._plain:
+            return 0
+        return min((subscriber.size for subscriber in self.subscribers), default=0)
+
     def _broadcast(self, frames: list[Any]) -> None:
         try:
             self.socket.send_multipart(frames, zmq.NOBLOCK)

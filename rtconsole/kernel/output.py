@@ -7,7 +7,8 @@ from rtconsole.settings import Settings
 
 from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
-from .publisher import Piece, Publisher, Text, dropped, split
+from .pieces import Piece, Text, dropped, split
+from .publisher import Publisher
 
 # Seconds of silence after the answer to a kernel_info_request, and at most until then:
 # clients that attach need 0.2 s of it.
@@ -51,6 +52,7 @@ class Output:
             send=self._send,
             send_earlier=lambda: iopub._handle_event([]),
             greet=self._greet,
+            backlog=iopub.backlog,
             recorder=recorder,
             main_thread_id=main_thread_id,
             window=settings.window,

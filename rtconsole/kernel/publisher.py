@@ -16,17 +16,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from rtconsole.recorder import Recorder
 
+from .pieces import Piece, Tail, Text, by_stream, dropped, split
 from .silence import Silence
-
-# No message is larger than this, in bytes of its JSON text.
-LARGEST = 950_000
-# Of this many characters the JSON text is never larger: at most six bytes each (\u0000).
-_ALWAYS_FITS = LARGEST // 6
 
 # Seconds that the first print after quiet is given to end its line.
 _HALF_A_LINE = 0.0001
@@ -39,49 +35,11 @@ _SHORT, _SPARE = 0.2, 4
 # must not be more and more.
 _DOSE = 2_000_000
 
+# Of these many characters the oldest are not dropped, however much waits for clients.
+_LEAST = _DOSE
+
 # More changes of thread than this in one window are sent as one message.
 _RUNS = 8
-
-_CONTROL = bytes(c for c in range(32) if c not in b"\t\n\r")
-
-
-class Text(NamedTuple):
-    """A piece of output.
-
-    Attributes:
-        stream: ``stdout`` or ``stderr``.
-        parent: header of the request it belongs to; ``None`` if it is the program's.
-        metadata: of the message.
-    """
-
-    stream: str
-    text: str
-    parent: dict[str, Any] | None
-    metadata: dict[str, Any]
-
-
-class Piece(NamedTuple):
-    """Output of the program; ``thread`` is the name of who wrote it, if that is known."""
-
-    stream: str
-    thread: str | None
-    text: str
-
-    def metadata(self, **more: Any) -> dict[str, Any]:
-        return {"rtconsole": {"origin": "program", "thread": self.thread, **more}}
-
-
-class Tail(NamedTuple):
-    """A cell in which the program's output is shown.
-
-    Attributes:
-        process: pid of its client, if that is known.
-        choose: returns what is shown of a piece.
-    """
-
-    parent: dict[str, Any]
-    process: int | None
-    choose: Callable[[Piece], str]
 
 
 class Publisher:
@@ -105,6 +63,7 @@ class Publisher:
         send: Callable[[Text], None],
         send_earlier: Callable[[], None],
         greet: Callable[[], None],
+        backlog: Callable[[], int],
         recorder: Recorder,
         main_thread_id: int,
         window: float,
@@ -117,6 +76,7 @@ class Publisher:
             send_earlier: sends the other messages that wait, which came before the text:
                 text must not overtake the ``busy`` of its own cell.
             greet: called before the program's output is sent: for newcomers.
+            backlog: returns how much (bytes, say characters) waits for each client at least.
             recorder: keeps what was sent.
             window: seconds between two messages of a flood.
             limit: characters of the program's output that are held back at most.
@@ -125,6 +85,7 @@ class Publisher:
         self._send = send
         self._send_earlier = send_earlier
         self._greet = greet
+        self._backlog = backlog
         self._recorder = recorder
         self.main_thread_id = main_thread_id
         self._window = window
@@ -293,9 +254,16 @@ class Publisher:
         return piece
 
     def _drop_oldest(self) -> None:
-        """Keep what waits within its limit: a flood may be faster than it can be sent."""
-        while self._held_size > self._limit:
-            oldest = self._take_held(self._held_size - self._limit)
+        """Keep what waits within its limit: a flood may be faster than it can be sent.
+
+        What waits for the clients counts, if it does for each: nobody misses then what is
+        dropped here, which would only be dropped there.
+        """
+        if self._held_size <= _LEAST:
+            return
+        limit = max(self._limit - self._backlog(), _LEAST)
+        while self._held_size > limit:
+            oldest = self._take_held(self._held_size - limit)
             self._dropped += oldest.text.count("\n") or 1
 
     def _publish(self, piece: Piece) -> None:
@@ -341,7 +309,7 @@ class Publisher:
             Piece(stream, getattr(thread, "name", None), "".join(texts))
             for stream, thread, texts in runs
         ]
-        return pieces if len(pieces) <= _RUNS else _by_stream(pieces)
+        return pieces if len(pieces) <= _RUNS else by_stream(pieces)
 
     def _decoder(self, stream: str) -> Any:
         encoding = self.encodings.get(stream, "utf-8")
@@ -357,40 +325,3 @@ class Publisher:
     def _send_parts(self, like: Text, parts: list[str]) -> None:
         for text in split("".join(parts)):
             self._send(like._replace(text=text))
-
-
-def _by_stream(pieces: list[Piece]) -> list[Piece]:
-    """Join pieces of several threads: a flood is one message a window for each stream."""
-    joined = []
-    for stream in dict.fromkeys(piece.stream for piece in pieces):
-        own = [piece for piece in pieces if piece.stream == stream]
-        names = list(dict.fromkeys(piece.thread for piece in own if piece.thread))
-        text = "".join(piece.text for piece in own)
-        joined.append(Piece(stream, ", ".join(names[:8]) or None, text))
-    return joined
-
-
-def split(text: str) -> Iterator[str]:
-    """Yield ``text`` in pieces of which each fits into a message, as UTF-8 can have it.
-
-    Lone surrogates, legal in a str, have no UTF-8: they become escapes.
-    """
-    if not text:
-        return
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    if len(text) > _ALWAYS_FITS:
-        encoded = text.encode()
-        # escaped: control characters six bytes; line ends, quotes, backslashes two
-        control = len(encoded) - len(encoded.translate(None, _CONTROL))
-        two = sum(encoded.count(c) for c in (b"\n", b"\r", b"\t", b'"', b"\\"))
-        if len(encoded) + two + 5 * control > LARGEST:
-            for at in range(0, len(text), _ALWAYS_FITS):
-                yield text[at : at + _ALWAYS_FITS]
-            return
-    yield text
-
-
-def dropped(lines: int) -> str:
-    """Return the line that says how much is missing."""
-    return f"[rtconsole: {lines:,} lines dropped]\n"

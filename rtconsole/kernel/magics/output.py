@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 
 from rtconsole.kernel import cell
 from rtconsole.kernel.mirror import MODES
-from rtconsole.kernel.publisher import Piece, Tail
+from rtconsole.kernel.pieces import Piece, Tail
 
 
 @magics_class
