@@ -19,7 +19,7 @@ RESULTS = HERE / "results" / "latest.md"
 PLOT = HERE / "results" / "print-cost.svg"
 REPORT = pytest.StashKey[Report]()
 # Files in the order of a console's life, which is the order of the table.
-ORDER = ("start_up", "dormant", "attach", "cell", "print", "output", "list", "exit")
+ORDER = ("start_up", "dormant", "attach", "cell", "print", "output", "list", "exit", "footprint")
 
 
 def pytest_configure(config: pytest.Config) -> None:

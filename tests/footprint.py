@@ -122,6 +122,10 @@ def _rest(state):
     if asyncio is not None and hasattr(asyncio, "events"):
         state["asyncio policy"] = repr(asyncio.events._event_loop_policy)
         state["asyncio running loop"] = repr(asyncio.events._get_running_loop())
+        for place in (asyncio.events, asyncio.runners, asyncio.tasks, asyncio.BaseEventLoop):
+            for name, value in list(vars(place).items()):
+                if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+                    state[f"asyncio {place.__name__}.{name}"] = id(value)
     state["locale"] = locale.setlocale(locale.LC_ALL)
     state["cwd"] = os.getcwd()
     umask = os.umask(0)
