@@ -336,6 +336,30 @@ def test_a_file_that_the_program_lets_go_is_closed_at_once(launch: Launcher) -> 
         assert watch.run("print('a cell')").stdout == "a cell\n"
 
 
+def test_a_file_in_a_cycle_is_written_when_it_is_collected(launch: Launcher) -> None:
+    obedient = Obedient(launch, TEES)
+    obedient.do("import gc; original = sys.stdout; gc.disable()")
+    with watching(obedient.program) as watch:
+        obedient.do("""
+            binary = open('written', 'wb')  # outlives the text stream, which closes it
+            sys.stdout = io.TextIOWrapper(binary); sys.stdout.cycle = [sys.stdout]
+        """)
+        watch.run("")
+        obedient.do("print('some text'); sys.stdout = original; gc.collect()")
+        collected = "answer = pathlib.Path('written').read_text()"
+        assert obedient.do(collected) == "some text\n"
+        obedient.do("""
+            class Footer(Tee):
+                def __del__(self): self.write("the end\\n"); self.flush()
+            kept = open('footed', 'w'); sys.stdout = Footer(kept); sys.stdout.cycle = [sys.stdout]
+        """)
+        watch.run("")
+        obedient.do("print('text'); sys.stdout = original; gc.collect()")
+        assert obedient.do("answer = pathlib.Path('footed').read_text()") == "text\nthe end\n"
+    obedient.end()
+    assert obedient.program.stderr == ""
+
+
 @pytest.mark.parametrize("replacement", ["None", "Slots()"])
 def test_a_stand_in_may_go_in_the_middle_of_a_print(launch: Launcher, replacement: str) -> None:
     program = launch(f"""

@@ -131,6 +131,11 @@ def ours(function: Any) -> Function:
     return hook
 
 
+def is_ours(function: Any) -> bool:
+    """Tell whether a function was entered by :func:`ours`."""
+    return id(getattr(function, "__code__", None)) in _OURS
+
+
 def is_buffer_hook(hook: Any) -> bool:
     """Tell whether a buffer's ``write`` is a hook: two text streams may share the buffer."""
     return getattr(hook, "__code__", None) in _BUFFER_HOOKS

@@ -22,6 +22,7 @@ from .hooks import (
     cell_flush,
     cell_write,
     is_buffer_hook,
+    is_ours,
     ours,
     plain_method,
     tee,
@@ -36,6 +37,22 @@ BUFFERS_ARE_FRAGILE = sys.version_info < (3, 11, 10) or (3, 12) <= sys.version_i
 
 def _nothing() -> None:
     pass
+
+
+def _in_a_frame(kind: type, name: str) -> Any:
+    """Return the object whose method was called on the stack, though it is being collected.
+
+    The garbage collector has cleared the references to it before its ``__del__`` is called,
+    in whose frame it is. None for a text stream that closes itself, in C: it has nothing to
+    flush any more, see :meth:`Tap._keep_nothing_back`.
+    """
+    frame = sys._getframe(2)
+    while frame is not None:
+        for value in frame.f_locals.values():
+            if type(value) is kind and is_ours(vars(value).get(name)):
+                return value
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 class Tap:
@@ -61,6 +78,7 @@ class Tap:
         self._installed: dict[str, Hook] = {}
         self._write: Function = _nothing
         self._disable: Function = _nothing
+        self._is_passed_through = False
         getattr(stream, "write")  # noqa: B009 - to see that it is there
         vars(stream).update()
 
@@ -87,14 +105,15 @@ class Tap:
             self._write, self._disable = self._make_write(stream, mode)
         write = self._write
         self._set("write", stream, "write", cell_write(write, self.name) if in_cells else write)
-        if getattr(stream, "flush", None) is not None:
+        is_hooked = self._is_text_io(stream) and self._hook_buffer(stream, mode)
+        if is_hooked:
+            # flushes in C, without a call of flush
+            self._set("tell", stream, "tell", plain_method(self._original("tell", stream, "tell")))
+        if (is_hooked or self._lasting) and getattr(stream, "flush", None) is not None:
+            self._keep_nothing_back(stream)
             flush = self._original("flush", stream, "flush")
             hook = cell_flush(flush) if in_cells else plain_method(flush)
             self._set("flush", stream, "flush", hook)
-        if self._is_text_io(stream):
-            # flushes in C, without a call of flush
-            self._set("tell", stream, "tell", plain_method(self._original("tell", stream, "tell")))
-            self._hook_buffer(stream, mode)
         disable()
 
     def _is_text_io(self, stream: Any) -> bool:
@@ -106,6 +125,20 @@ class Tap:
         if ours is not None and ours.hook is write:
             write = ours.before
         return write is None or hasattr(write, "rtconsole_original")
+
+    def _keep_nothing_back(self, stream: Any) -> None:
+        """Have text passed to the buffer at once, if the stream may end with our flush on it.
+
+        The garbage collector clears the references to a stream in a cycle, ours too, before
+        the stream closes itself and calls ``flush``, which knows no stream by then. So there
+        must be nothing left to flush but what is in the buffer, which does that in C.
+        """
+        if not self._lasting and type(stream) is io.TextIOWrapper and not stream.write_through:
+            try:
+                stream.reconfigure(write_through=True)
+            except (OSError, ValueError):  # the disk is full, or it is closed: nothing changes
+                return
+            self._is_passed_through = True
 
     def _make_write(self, stream: Any, mode: str) -> tuple[Function, Function]:
         """Return a ``write`` for the program's text, and what ends it."""
@@ -119,26 +152,28 @@ class Tap:
         redirect = self.stream if mode == "redirect" else None
         return tee(write, self.name, self._publisher, redirect)
 
-    def _hook_buffer(self, stream: Any, mode: str) -> None:
+    def _hook_buffer(self, stream: Any, mode: str) -> bool:
+        """Hook the binary buffer, and tell whether it is hooked now, by whomever."""
         if BUFFERS_ARE_FRAGILE:
-            return
+            return False
         try:
             buffer, encoding = stream.buffer, stream.encoding or "utf-8"
         except ValueError:  # it is detached
-            return
+            return False
         if not hasattr(buffer, "__dict__"):
-            return
+            return False
         known = self._installed.get("buffer")
         if known is not None and known.owner() is not buffer:
             known.remove()
             del self._installed["buffer"]
         elif known is None and is_buffer_hook(vars(buffer).get("write")):
-            return  # another text stream has it, too
+            return True  # another text stream has it, too
         self._publisher.encodings[self.name] = encoding
         publisher = None if mode == "off" else self._publisher
         write = self._original("buffer", buffer, "write")
         hook = buffer_write(write, self.name, encoding, publisher, mode == "redirect")
         self._set("buffer", buffer, "write", hook)
+        return True
 
     def _original(self, key: str, owner: Any, name: str) -> Function:
         """Return a method of the stream or its buffer as it is without our hook."""
@@ -163,6 +198,8 @@ class Tap:
         def call(*arguments: Any, **options: Any) -> Any:
             try:
                 alive = reference()
+                if alive is None and (alive := _in_a_frame(kind, name)) is None:
+                    return len(arguments[0]) if arguments else None
                 bound = found.__get__(alive, kind) if found else kind.__getattr__(alive, name)
                 return bound(*arguments, **options)
             except BaseException as error:
@@ -186,6 +223,13 @@ class Tap:
         """Leave the stream as it was found; what the program has set since then stays."""
         while self._installed:
             self._installed.popitem()[1].remove()
+        stream = self.stream()
+        if self._is_passed_through and stream is not None:
+            try:
+                stream.reconfigure(write_through=False)
+            except (OSError, ValueError):
+                pass
+        self._is_passed_through = False
         self._mode = "off"
         self._disable()  # who got hold of a hook goes on with the stream's own
         self._disable = _nothing
