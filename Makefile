@@ -1,5 +1,6 @@
 # make demo    see it at work (needs Python and make, nothing else)
 # make test    the suite, on every interpreter from 3.11 to 3.15 found here
+# make endurance  a thousand visits, on the newest of them
 # make lint    ruff and mypy
 # make bench   what it costs, as ratios in one run
 
@@ -7,13 +8,16 @@ PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everyw
 VENV := .venvs/dev
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test endurance lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
 
 test:
 	$(PYTHON) tests/everywhere.py $(ARGS)
+
+endurance:
+	RTCONSOLE_ROUNDS=1000 $(PYTHON) tests/everywhere.py --only-newest tests/test_long_life.py
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Python 3: this is what runs first on a fresh machine.
 
     python tests/everywhere.py [pytest arguments]
     python tests/everywhere.py --newest      print the newest interpreter's path
+    python tests/everywhere.py --only-newest [pytest arguments]
 """
 
 import os
@@ -64,6 +65,9 @@ def main(arguments):
     if arguments == ["--newest"]:
         print(found[max(found)][0])
         return 0
+    if arguments[:1] == ["--only-newest"]:
+        newest = max(found)
+        found, arguments = {newest: found[newest]}, arguments[1:]
     print("interpreters:", ", ".join(f"{full} ({path})" for path, full in found.values()))
     results = []
     for version, (python, full) in sorted(found.items()):

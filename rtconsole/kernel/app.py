@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import comm
 import IPython
+import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.compilerop import CachingCompiler
@@ -26,6 +28,9 @@ from .peers import connection_of, process_of
 from .shell import Shell
 from .stacks import all_stacks
 from .status import Status
+
+# Messages that nobody waits for, read from the stdin channel at most in one go.
+_STALE = 1000
 
 
 def new_loop(log: logging.Logger) -> IOLoop:
@@ -105,6 +110,7 @@ class Kernel(IPythonKernel):
         self.interrupts = Interrupts()
         self.output = output
         self._processes: dict[bytes, int | None] = {}  # of clients, by their identity
+        self._stdin = threading.RLock()  # of that channel's socket
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
             namespace,
@@ -141,8 +147,24 @@ class Kernel(IPythonKernel):
         self.output.flush()
 
     def ask(self, prompt: str, password: bool) -> str:
-        answer: str = self.getpass(prompt) if password else self.raw_input(prompt)
+        with self._stdin:
+            answer: str = self.getpass(prompt) if password else self.raw_input(prompt)
         return answer
+
+    def _forget_who_left(self) -> None:
+        """Have the stdin channel's socket forget the clients that are gone.
+
+        libzmq does that when a socket is used and what they sent is read; otherwise each
+        client's pipes stay, 35 KB. Nobody has been asked anything, so what is there is stale.
+        """
+        if self.stdin_socket is not None and self._stdin.acquire(blocking=False):
+            try:  # not while a cell asks: sockets are no more thread-safe than that
+                for _ in range(_STALE):
+                    if not self.stdin_socket.get(zmq.EVENTS) & zmq.POLLIN:
+                        break
+                    self.stdin_socket.recv_multipart(zmq.NOBLOCK)
+            finally:
+                self._stdin.release()
 
     def display(self, value: object) -> None:
         self.shell.displayhook(value)
@@ -177,6 +199,7 @@ class Kernel(IPythonKernel):
 
     async def dispatch_shell(self, msg: Any, /, *arguments: Any, **options: Any) -> None:
         """Serve one request as a cell: see :mod:`.cell`."""
+        self._forget_who_left()
         with self.routes.installed():
             try:
                 await super().dispatch_shell(msg, *arguments, **options)

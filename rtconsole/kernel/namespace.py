@@ -46,7 +46,7 @@ class Scope:
     def globals(self) -> dict[str, Any]:
         """The dict that is a cell's globals: the real one."""
         module = self.module
-        if module.__name__ == "__mp_main__":
+        if module.__dict__.get("__name__") == "__mp_main__":
             return _globals_of_its_functions(module)
         return module.__dict__
 

@@ -1,0 +1,173 @@
+"""Many visits leave what the first left: descriptors, threads, memory, files.
+
+RTCONSOLE_ROUNDS says how many (``make endurance``: a thousand); without it, enough to see
+what grows with each.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Client, Launcher, Program, wait_for
+
+ROUNDS = int(os.environ.get("RTCONSOLE_ROUNDS", "150"))
+KILLS = max(5, ROUNDS // 10 if ROUNDS >= 1000 else 5)
+BEFORE = 10  # rounds, after which nothing may grow
+
+# Bytes that a round may cost: 5 MB in a thousand. What the allocator has in its own keeping
+# varies by some hundred KB.
+GROWTH, SLACK = 5_000, 500_000
+
+QUIET = "import time\nt = 0\nwhile True: t += 1; time.sleep(0.01)"
+
+# Asks for a cell that takes a while, and says that it was begun.
+VICTIM = """
+import sys, time
+from jupyter_client import BlockingKernelClient
+client = BlockingKernelClient()
+client.load_connection_file(sys.argv[1])
+client.start_channels()
+client.execute("for _ in range(100): print('x' * 1000)\\nimport time; time.sleep(0.05)")
+while client.get_iopub_msg()["msg_type"] != "stream": pass
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def visit(connection_file: Path) -> None:
+    """Come, run a cell and leave, as fast as can be: without waiting for silence."""
+    client = Client(connection_file)
+    try:
+        message_id = client.send("t")
+        assert client.shell_reply(message_id)["status"] == "ok"
+    finally:
+        client.close()
+
+
+class State:
+    """What a process has."""
+
+    def __init__(self, program: Program) -> None:
+        proc = Path(f"/proc/{program.pid}")
+        self.descriptors = len(os.listdir(proc / "fd"))
+        self.threads = len(os.listdir(proc / "task"))
+        status = (proc / "status").read_text()
+        self.memory = int(status.partition("RssAnon:")[2].split()[0]) * 1024
+        self.files = sorted(
+            str(path) for path in program.home.rglob("*") if "cache" not in str(path)
+        )
+
+
+def settled(program: Program, first: State) -> State:
+    """Return the state, once the last client's connections are closed."""
+    wait_for(
+        lambda: State(program).descriptors <= first.descriptors, "the descriptors to be closed"
+    )
+    return State(program)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(ROUNDS * 2 + 120)
+def test_many_visits_leave_no_more_than_the_first(launch: Launcher) -> None:
+    program = launch(QUIET)
+    for _ in range(BEFORE):
+        visit(program.connection_file)
+    with program.client() as client:
+        client.run("import gc; gc.collect()")
+    first = State(program)
+    for _ in range(ROUNDS):
+        visit(program.connection_file)
+    with program.client() as client:
+        client.run("gc.collect()")
+    last = settled(program, first)
+    assert last.threads == first.threads
+    assert last.files == first.files
+    assert last.memory - first.memory < ROUNDS * GROWTH + SLACK
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(KILLS * 5 + 120)
+def test_clients_that_are_killed_leave_nothing(launch: Launcher) -> None:
+    program = launch(QUIET)
+    visit(program.connection_file)
+    with program.client() as client:
+        client.run("t")
+    first = State(program)
+    for _ in range(KILLS):
+        argv = [sys.executable, "-c", VICTIM, str(program.connection_file)]
+        env = launch.environment(RTCONSOLE=None)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as victim:
+            try:
+                assert victim.stdout is not None
+                assert victim.stdout.readline() == b"begun\n"
+            finally:
+                victim.send_signal(signal.SIGKILL)
+        with program.client() as client:
+            assert client.run("t").status == "ok"
+    last = settled(program, first)
+    assert last.threads == first.threads
+    assert program.process.poll() is None
+
+
+DREADFUL = {
+    "MemoryError": "raise MemoryError",
+    "too much": "x = bytearray(1 << 62)",
+    "RecursionError": "def f(): f()\nf()",
+    "SystemExit": "raise SystemExit(3)",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "GeneratorExit": "raise GeneratorExit",
+    "no os": "import sys; del sys.modules['os']",
+    "no threading": "import sys; del sys.modules['threading']",
+    "no print": "import builtins; builtins.print = None",
+    "no streams": "import sys; sys.stdout = sys.stderr = None",
+    "a flood": "for i in range(100_000): print('line', i)",
+    "closed streams": "import sys; sys.stdout.close()",
+    "no main": "globals().clear()",
+    "no main module": "import sys; del sys.modules['__main__']",
+    "a long hold": "import ctypes; ctypes.PyDLL(None).usleep(1_500_000)",
+}
+
+
+@pytest.mark.parametrize("code", DREADFUL.values(), ids=DREADFUL)
+def test_the_program_and_the_console_survive_a_dreadful_cell(launch: Launcher, code: str) -> None:
+    program = launch(
+        """
+        def main():
+            import os, time
+            while not os.path.exists("end"): time.sleep(0.01)
+        main()
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.send(code)
+        client.run("1")
+    client = Client(program.connection_file)
+    try:
+        reply = client.ready().run("21 * 2")
+        assert reply.result == "42", reply
+    finally:
+        client.close()
+    Path(launch.home, "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
+def test_beside_a_cell_that_never_returns_the_next_client_is_served(launch: Launcher) -> None:
+    program = launch(QUIET)
+    with program.client() as client:
+        client.send("import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()")
+        client.iopub("execute_input")
+    client = Client(program.connection_file)
+    try:
+        shell = client.control("create_subshell_request")["subshell_id"]
+        message = client.kernel.session.msg("execute_request", {"code": "t", "silent": False})
+        message["header"]["subshell_id"] = shell
+        client.kernel.shell_channel.send(message)
+        assert client.shell_reply(message["header"]["msg_id"])["status"] == "ok"
+    finally:
+        client.close()
+    assert program.process.poll() is None
