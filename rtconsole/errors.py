@@ -69,6 +69,12 @@ class SshFailed(RtconsoleError):
     exit_code = 6
 
 
+class Refused(RtconsoleError):
+    """The console did not run the code; its reason is the message."""
+
+    exit_code = 7
+
+
 class NoSuchCommand(RtconsoleError):
     """There is no such program to run; the exit code is that of a shell."""
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
+# Seconds until a program that has hardly any descriptors left is looked at again.
+_LATER = 0.5
+
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
@@ -173,6 +176,8 @@ def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
         _renew(self)
+        if not _can_be_spared(self):
+            return
         try:
             with self.gate:
                 from .kernel import boot
@@ -184,6 +189,19 @@ def boot(self: Listener) -> None:
         boot.launch(self, hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
+
+
+def _can_be_spared(self: Listener) -> bool:
+    """Wait until the program has the descriptors for a kernel; false if it ends before."""
+    from . import descriptors
+
+    if not descriptors.allow_a_kernel():
+        note("a client waits: the program has hardly any descriptors left")
+    while not descriptors.allow_a_kernel():
+        sleep(_LATER)
+        if self.state != BOOTING:
+            return False
+    return True
 
 
 def boot_failed(self: Listener, error: BaseException) -> None:

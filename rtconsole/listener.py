@@ -34,6 +34,7 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _SPECIAL = (
     *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
     *("XDG_DATA_HOME", "TMPDIR", "RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER", "RTCONSOLE_HISTORY"),
+    *("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"),
 )
 
 # resting: parked without a thread, while the program forks

@@ -25,12 +25,14 @@ class Settings:
         window: seconds between two messages of a flood (``RTCONSOLE_FLUSH_MS``).
         buffer: bytes of output kept for a client that is slow (``RTCONSOLE_BUFFER``).
         history: characters of output kept from start-up on (``RTCONSOLE_HISTORY``).
+        readonly: clients may look but not run (``RTCONSOLE_READONLY``).
+        audit: where a line for each cell goes, empty for nowhere (``RTCONSOLE_AUDIT``).
         notes: what could not be understood, for the debug log.
     """
 
     __slots__ = (
         *("transport", "eager", "profile", "output", "parent", "window", "buffer", "history"),
-        "notes",
+        *("readonly", "audit", "notes"),
     )
     transport: str
     eager: bool
@@ -40,6 +42,8 @@ class Settings:
     window: float
     buffer: int
     history: int
+    readonly: bool
+    audit: str
     notes: "tuple[str, ...]"
 
     def __init__(self, **values: object) -> None:
@@ -71,22 +75,33 @@ def read(env: "Mapping[str, str]", has_unix_sockets: bool) -> Settings:
         window=_number(env, "RTCONSOLE_FLUSH_MS", 5, 0.1, 10_000, notes) / 1000,
         buffer=int(_number(env, "RTCONSOLE_BUFFER", 16 << 20, 2 << 20, 1 << 40, notes)),
         history=int(_number(env, "RTCONSOLE_HISTORY", 0, 0, 1 << 30, notes)),
+        readonly=_flag(env, "RTCONSOLE_READONLY", notes, unclear=True),
+        audit=env.get("RTCONSOLE_AUDIT", "").strip(),
         notes=tuple(notes),
     )
 
 
+# What the environment said at start-up of what restricts clients: a program may clean its
+# environment, or change it, before one comes.
+_restrictions: dict[str, str] = {}
+
+
 def from_environment() -> Settings:
     """Return the settings of this process."""
+    for name in ("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"):
+        if name in os.environ:
+            _restrictions.setdefault(name, os.environ[name])
     # CPython on Windows has no Unix sockets, though newer Windows has.
-    return read(os.environ, has_unix_sockets=os.name == "posix")
+    return read({**os.environ, **_restrictions}, has_unix_sockets=os.name == "posix")
 
 
-def _flag(env: "Mapping[str, str]", name: str, notes: list[str]) -> bool:
+def _flag(env: "Mapping[str, str]", name: str, notes: list[str], unclear: bool = False) -> bool:
     value = env.get(name, "").strip().lower()
     if value in ("1", "true", "yes", "on"):
         return True
     if value not in ("", "0", "false", "no", "off"):
-        notes.append(f"{name}={value!r} is neither on nor off; taken as off")
+        notes.append(f"{name}={value!r} is neither on nor off; taken as {('off', 'on')[unclear]}")
+        return unclear
     return False
 
 

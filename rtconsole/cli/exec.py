@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from rtconsole import client
-from rtconsole.errors import NoAnswer, RtconsoleError, UsageError
+from rtconsole.errors import NoAnswer, Refused, RtconsoleError, UsageError
 
 from .several import Board, Lines, side_by_side
 from .target import Target, chosen, reached
@@ -74,7 +74,10 @@ def _run(
 ) -> dict[str, Any]:
     with reached(target, known) as there:
         try:
-            return client.execute(there.info, source, printer.message, timeout)
+            reply = client.execute(there.info, source, printer.message, timeout)
+            if refused := reply.get("rtconsole", {}).get("refused"):
+                raise Refused(f"{there.name}: {refused}")
+            return reply
         except NoAnswer as error:
             raise NoAnswer(f"{error}; if it runs: rtconsole interrupt {target}") from None
         except KeyboardInterrupt:
@@ -190,7 +193,7 @@ class _Printed(_Printer):
             self._write(content["name"], content["text"])
         elif kind in ("execute_result", "display_data"):
             self._write("stdout", content["data"].get("text/plain", "") + "\n")
-        elif kind == "error":
+        elif kind == "error" and "rtconsole" not in content:  # else it was refused, not run
             self._told = True
             self._write("stderr", "\n".join(content["traceback"]) + "\n")
 

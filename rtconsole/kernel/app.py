@@ -11,7 +11,6 @@ from typing import Any
 import comm
 import IPython
 import zmq
-from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.compilerop import CachingCompiler
 from jupyter_client.session import extract_header
@@ -20,11 +19,12 @@ from traitlets import Type
 
 from rtconsole import __version__
 
-from . import cell, kinds
+from . import cell, kinds, peers
+from .audit import Audit
+from .guard import GuardedKernel
 from .interrupt import Interrupts
 from .namespace import Namespace
 from .output import Output
-from .peers import connection_of, process_of
 from .shell import Shell
 from .stacks import all_stacks
 from .status import Status
@@ -76,7 +76,7 @@ class Stream:
         return False
 
 
-class Kernel(IPythonKernel):
+class Kernel(GuardedKernel):
     """The kernel of a console. Made directly, never with ``instance()``: see ``cell``."""
 
     shell_class = Type(Shell)
@@ -92,6 +92,8 @@ class Kernel(IPythonKernel):
         output: Output,
         status: Status,
         own_threads: Collection[int],
+        audit: Audit,
+        is_readonly: bool,
         **traits: Any,
     ) -> None:
         """
@@ -101,15 +103,17 @@ class Kernel(IPythonKernel):
             output: where output goes.
             status: what those who list the processes see.
             own_threads: identifiers of the console's threads; may grow later.
+            audit: is asked before each cell.
+            is_readonly: clients may look but not run.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
+        self._guard(audit, is_readonly)
         self._program = program
         self._status = status
         self._own_threads = own_threads
         self.interrupts = Interrupts()
         self.output = output
-        self._processes: dict[bytes, int | None] = {}  # of clients, by their identity
         self._stdin = threading.RLock()  # of that channel's socket
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
@@ -130,6 +134,7 @@ class Kernel(IPythonKernel):
             self.shell_handlers[name] = getattr(self.comm_manager, name)
         self.control_handlers["stack_request"] = self.stack_request
         self.control_handlers["kept_request"] = self.kept_request
+        self._restrict()
         self.routes = cell.Routes(
             [
                 (IPython.core.interactiveshell.InteractiveShell, self.shell),
@@ -180,23 +185,6 @@ class Kernel(IPythonKernel):
 
     # -- requests ------------------------------------------------------------------------
 
-    async def shell_channel_thread_main(self, msg: Any) -> None:
-        """As the original, whose errors over what is no message reach the program's stderr."""
-        try:
-            if len(self._processes) > 1000:
-                self._processes.clear()
-            self._processes[msg[0].bytes] = process_of(connection_of(msg[-1]))
-            await super().shell_channel_thread_main(msg)
-        except Exception:
-            self.log.error("invalid shell message", exc_info=True)
-
-    async def dispatch_control(self, msg: Any) -> None:
-        """Likewise."""
-        try:
-            await super().dispatch_control(msg)
-        except Exception:
-            self.log.error("invalid control message", exc_info=True)
-
     async def dispatch_shell(self, msg: Any, /, *arguments: Any, **options: Any) -> None:
         """Serve one request as a cell: see :mod:`.cell`."""
         self._forget_who_left()
@@ -222,8 +210,7 @@ class Kernel(IPythonKernel):
         super().set_parent(ident, parent, channel)
         if channel == "shell":
             header = extract_header(parent)
-            process = self._processes.get(ident[0]) if ident else None
-            cell.current.set(cell.Cell(self, header, process))
+            cell.current.set(cell.Cell(self, header, peers.current().pid))
             self.output.client_goes_on(header.get("session"))
 
     def pre_handler_hook(self) -> None:
@@ -252,8 +239,7 @@ class Kernel(IPythonKernel):
         self.output.clients_wait_for_silence(session, answered=True)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        process = self._processes.get(ident[0]) if ident else None
-        self.output.cell_begins(process)
+        self.output.cell_begins(peers.current().pid)
         with self._status.cell(), self.interrupts.request():
             await super().execute_request(stream, ident, parent)
 
@@ -273,9 +259,12 @@ class Kernel(IPythonKernel):
 
         A message of our own, on the control channel, whose thread answers while a cell hangs.
         """
-        threads = all_stacks(self._own_threads, self.interrupts.threads())
-        content = {"status": "ok", "threads": threads}
+        content = {"status": "ok", "threads": self.stacks()}
         self.session.send(stream, "stack_reply", content, parent, ident=ident)
+
+    def stacks(self) -> list[dict[str, Any]]:
+        """Return all threads' stacks."""
+        return all_stacks(self._own_threads, self.interrupts.threads())
 
     async def kept_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Tell what was kept of the program's output: [stream, text], oldest first.
@@ -296,12 +285,9 @@ class Kernel(IPythonKernel):
     # Coroutines, since ipykernel warns of others: with -W error that would be no answer.
 
     async def do_complete(self, code: str, cursor_pos: int) -> Any:
-        reply = super().do_complete(code, cursor_pos)
+        reply = await super().do_complete(code, cursor_pos)
         kinds.fill_in(reply, code, self.shell.user_ns)
         return reply
-
-    async def do_inspect(self, *arguments: Any, **options: Any) -> Any:
-        return super().do_inspect(*arguments, **options)
 
     async def do_history(self, *arguments: Any, **options: Any) -> Any:
         return super().do_history(*arguments, **options)
@@ -347,4 +333,5 @@ class Kernel(IPythonKernel):
             f"rtconsole {__version__} in {self._program}, Python {python},"
             f" IPython {IPython.__version__}\n"
             "Your names are the running program's. exit leaves; the program goes on.\n"
+            + ("You may look but not run: RTCONSOLE_READONLY.\n" if self.is_readonly else "")
         )

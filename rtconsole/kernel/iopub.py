@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
-from .peers import connection_of, process_of
+from .peers import connection_of, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
 # in bytes.
@@ -52,7 +52,7 @@ class Subscriber:
     def __init__(self, tag: bytes, fd: int) -> None:
         self.tag = tag
         self.fd = fd
-        self.process = process_of(fd)
+        self.process = peer_of(fd).pid
         self._identity = _identity(fd)
         self.greeted = False
         self.waiting: deque[Message] = deque()

@@ -3,9 +3,25 @@
 import os
 import socket
 import struct
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import zmq
+
+
+class Peer(NamedTuple):
+    """A client's process, as it was when it connected; ``None`` where that is not known."""
+
+    pid: int | None = None
+    uid: int | None = None
+
+
+UNKNOWN = Peer()
+
+_DELIMITER = b"<IDS|MSG>"
+_MOST_IDENTITIES = 16  # and no search through all that somebody sends
 
 
 def connection_of(frame: Any) -> int:
@@ -20,28 +36,85 @@ def connection_of(frame: Any) -> int:
         return -1
 
 
-def process_of(fd: int) -> int | None:
-    """Return the pid of the process at the other end, where the system tells it.
+def peer_of(fd: int) -> Peer:
+    """Return the process at the other end, where the system tells it.
 
     That is on Linux and for Unix sockets (unix(7), SO_PEERCRED).
     """
     option = getattr(socket, "SO_PEERCRED", None)
     if fd < 0 or option is None:
-        return None
+        return UNKNOWN
     try:
         own = os.dup(fd)  # libzmq may close it at any moment
     except OSError:
-        return None
+        return UNKNOWN
     try:
         connection = socket.socket(fileno=own)
     except OSError:  # it was closed, and is something else by now
         os.close(own)
-        return None
+        return UNKNOWN
     with connection:
         if connection.family != getattr(socket, "AF_UNIX", None):
-            return None
+            return UNKNOWN
         try:
-            pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, 12))
+            pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, 12))
         except OSError:
-            return None
-    return pid or None
+            return UNKNOWN
+    # 0 is a process that this one's pid namespace does not show; -1 no user of this one's
+    return Peer(pid or None, uid if uid >= 0 else None)
+
+
+_current: ContextVar[Peer] = ContextVar("rtconsole_peer", default=UNKNOWN)
+
+
+def current() -> Peer:
+    """Return whose request is being served."""
+    return _current.get()
+
+
+@contextmanager
+def serving(peer: Peer) -> Iterator[None]:
+    """Serve a request of this client in the with block."""
+    token = _current.set(peer)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class Clients:
+    """Whose each request is, from when it is received until it is served.
+
+    Known by its signature, which no other message has. Not by the identity of its
+    connection: that is the client's choice, and it could choose another one's.
+    """
+
+    # Requests that may wait; of those before, nobody's name is known any more.
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        self._peers: dict[bytes, Peer] = {}
+
+    def received(self, message: list[Any]) -> None:
+        """Note who sent ``message``, a list of ``zmq.Frame``."""
+        at = signature_at(message)
+        if at:
+            self._peers.setdefault(message[at].bytes, peer_of(connection_of(message[-1])))
+            while len(self._peers) > self._MOST:
+                self._peers.pop(next(iter(self._peers)), None)
+
+    def serve(self, message: list[Any]) -> Peer:
+        """Return who sent ``message``, and forget it."""
+        at = signature_at(message)
+        return self._peers.pop(message[at].bytes, UNKNOWN) if at else UNKNOWN
+
+
+def signature_at(message: list[Any]) -> int:
+    """Return where in a Jupyter message as received its signature is, 0 if nowhere.
+
+    It is identities, ``<IDS|MSG>``, the signature, and the rest.
+    """
+    for number, frame in enumerate(message[:_MOST_IDENTITIES]):
+        if len(frame) == len(_DELIMITER) and frame.bytes == _DELIMITER:
+            return number + 1 if number + 1 < len(message) else 0
+    return 0

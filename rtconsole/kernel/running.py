@@ -76,6 +76,7 @@ class RunningKernel:
         self.kernel: Any = None
         self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
+        self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
         with listener.gate:
             import zmq
 
@@ -101,7 +102,9 @@ class RunningKernel:
             socket.curve_server = True
         # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
         # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
-        socket.setsockopt(zmq.USE_FD, os.dup(self.listener.sockets[channel]))
+        own = self.listener.sockets[channel]
+        self._listening[own] = os.dup(own)
+        socket.setsockopt(zmq.USE_FD, self._listening[own])
         ip, port = self._info["ip"], self._info[f"{channel}_port"]
         separator = ":" if self._info["transport"] == "tcp" else "-"
         socket.bind(f"{self._info['transport']}://{ip}{separator}{port}")
@@ -159,12 +162,12 @@ class RunningKernel:
     def _build(self, loop: Any) -> None:
         import zmq
         from ipykernel.control import ControlThread
-        from jupyter_client.session import Session
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, ending, hostsys, iopub, profile, subshells
+        from . import app, audit, door, ending, hostsys, iopub, profile, subshells
         from .namespace import Namespace, Scope
         from .output import Output
+        from .session import Session
         from .status import Status
 
         log = _log()
@@ -204,6 +207,8 @@ class RunningKernel:
             ),
             status,
             self._threads,
+            audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
+            wanted.readonly,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -226,6 +231,7 @@ class RunningKernel:
         self.host_sys = hostsys.install(
             self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
         )
+        door.install(control.io_loop.asyncio_loop, self._listening, debuglog.note)
         kernel.start()
         status.change()
         profile.run_startup_files(chosen, kernel.shell)

@@ -60,7 +60,7 @@ class Shell(ZMQInteractiveShell):
 
     def __init__(self, namespace: Namespace, interrupts: Interrupts, **traits: Any) -> None:
         self.namespace = namespace
-        self._interrupts = interrupts
+        self.interrupts = interrupts
         # Not ZMQInteractiveShell.__init__: it adds to the process's warning filters.
         self._parent_header: contextvars.ContextVar[Any] = contextvars.ContextVar("parent_header")
         self._parent_header.set({})
@@ -248,7 +248,7 @@ class Shell(ZMQInteractiveShell):
         before = _LEFT_BEHIND & names.keys()
         error: BaseException | None = None
         try:
-            with self._interrupts.interruptible(asyncio.current_task() if async_ else None):
+            with self.interrupts.interruptible(asyncio.current_task() if async_ else None):
                 if async_:
                     await eval(code_obj, names, self.user_ns)
                 else:

@@ -59,14 +59,29 @@ def all_stacks(console: Collection[int], cells: Collection[int]) -> list[dict[st
         for place in thread["stack"]:
             name, line = place["file"], place["line"]
             if name not in sources:
-                sources[name] = _lines(name)
+                sources[name] = source_lines(name)
             lines = sources[name]
             place["source"] = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     threads.sort(key=lambda thread: (not thread["main"], thread["console"]))
     return threads
 
 
-def _lines(name: str) -> list[str]:
+def as_text(threads: list[dict[str, Any]]) -> str:
+    """Return the stacks of the program's own threads, for ``%threads``."""
+    lines = []
+    for thread in threads:
+        if thread["console"]:
+            continue
+        lines.append(f"Thread {thread['name']}" + (" (main)" if thread["main"] else ""))
+        for place in thread["stack"]:
+            lines.append(f"  {place['file']}:{place['line']} in {place['function']}")
+            if place["source"]:
+                lines.append(f"    {place['source']}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def source_lines(name: str) -> list[str]:
     """Return the lines of a source file; none if it cannot be read."""
     cached: Any = linecache.cache.get(name)  # a cell's source is nowhere else
     if cached is not None and len(cached) == 4:

@@ -1,0 +1,127 @@
+"""Who is let in, and when: no connection takes a descriptor that the program may need.
+
+libzmq accepts whatever comes, and where no descriptor is left for it ends the process by
+abort() (4.3.5, ipc_listener.cpp; over tcp it tries again without a pause). So its listening
+sockets are muted, and each connection is let in by hand: the socket is armed to tell libzmq
+of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection. While
+descriptors are scarce, who knocks waits in the backlog.
+
+Linux only; elsewhere libzmq accepts as ever.
+"""
+
+import ctypes
+import os
+import platform
+import re
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from rtconsole import descriptors
+
+# epoll_ctl(2): EPOLL_CTL_MOD; nothing; EPOLLIN and EPOLLONESHOT. The struct is packed on x86-64.
+_MOD, _MUTED, _ONE = 3, 0, 1 | 1 << 30
+_EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
+
+# Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
+# next is let in, which libzmq takes a fraction of; until scarce descriptors are looked at again.
+_SOON, _TRIES, _NEXT, _LATER = 0.01, 200, 0.001, 0.5
+
+
+class _Place(NamedTuple):
+    """Where libzmq waits for connections: its epoll, and its socket and mark there."""
+
+    epoll: int
+    fd: int
+    inode: int
+    mark: int
+
+
+class Door:
+    """Lets clients in. All of it runs in one event loop, of a thread of ours."""
+
+    def __init__(self, loop: Any, note: Callable[[str], None]) -> None:
+        """
+        Args:
+            loop: the asyncio event loop.
+            note: told when people have to wait.
+        """
+        self._loop = loop
+        self._note = note
+        self._libc: Any = ctypes.CDLL(None)
+        self._is_full = False
+
+    def shut(self, sockets: dict[int, int], tries: int = _TRIES) -> None:
+        """Mute libzmq's listening sockets, and let in who knocks from now on.
+
+        Args:
+            sockets: descriptors that libzmq listens on, by our own of the same sockets.
+        """
+        places = _places(set(sockets.values()))
+        for own, fd in list(sockets.items()):
+            if (place := places.get(fd)) is not None and self._arm(place, _MUTED):
+                self._attend(own, place)
+                del sockets[own]
+        if sockets and tries:  # libzmq's thread has not come to it yet
+            self._loop.call_later(_SOON, self.shut, sockets, tries - 1)
+
+    def _attend(self, own: int, place: _Place) -> None:
+        self._loop.add_reader(own, partial(self._knocked, own, place))
+
+    def _knocked(self, own: int, place: _Place) -> None:
+        self._loop.remove_reader(own)
+        is_full = not descriptors.allow_a_client()
+        if is_full and not self._is_full:
+            self._note("a client waits: the program has hardly any descriptors left")
+        self._is_full = is_full
+        if not is_full and not self._arm(place, _ONE):
+            return  # the program has closed it
+        self._loop.call_later(_LATER if is_full else _NEXT, self._attend, own, place)
+
+    def _arm(self, place: _Place, events: int) -> bool:
+        """Set what libzmq is told of; false if its socket is not there any more."""
+        try:
+            if os.fstat(place.fd).st_ino != place.inode:
+                return False
+        except OSError:
+            return False
+        event = struct.pack(_EVENT, events, place.mark)
+        return bool(self._libc.epoll_ctl(place.epoll, _MOD, place.fd, event) == 0)
+
+
+def _places(wanted: set[int]) -> dict[int, _Place]:
+    """Return where the sockets ``wanted`` are waited for, by descriptor (proc(5), fdinfo)."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
+                continue
+            with open(f"/proc/self/fdinfo/{name}", encoding="ascii") as file:
+                lines = re.findall(r"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
+            for fd, mark in lines:
+                if int(fd) in wanted:
+                    inode = os.fstat(int(fd)).st_ino
+                    found[int(fd)] = _Place(int(name), int(fd), inode, int(mark, 16))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def install(loop: Any, sockets: dict[int, int], note: Callable[[str], None]) -> None:
+    """Let clients in by a door from now on, where that can be done.
+
+    Args:
+        loop: as for :class:`Door`; may be called from any thread.
+        sockets: see :meth:`Door.shut`.
+    """
+    if not os.path.exists("/proc/self/fdinfo"):
+        return
+
+    def begin() -> None:
+        try:
+            Door(loop, note).shut(dict(sockets))
+        except Exception as error:  # protects the kernel: an audit hook that forbids ctypes
+            note(f"no door: {error}")
+
+    loop.call_soon_threadsafe(begin)

@@ -1,0 +1,160 @@
+"""Who may ask the kernel for what: unsigned messages, the audit, and consoles that only look."""
+
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+
+from . import peers, readonly
+from .audit import Audit, Refused, Request
+from .session import Session
+
+
+class GuardedKernel(IPythonKernel):
+    """The part of the kernel that says no.
+
+    Attributes:
+        is_readonly: clients may look but not run.
+    """
+
+    def _guard(self, audit: Audit, is_readonly: bool) -> None:
+        """Begin. Not ``__init__``, which of the original's is not to be run."""
+        self._audit = audit
+        self.is_readonly = is_readonly
+        self._clients = peers.Clients()
+
+    def _restrict(self) -> None:
+        """Leave only what clients may ask for among the handlers."""
+        if self.is_readonly:
+            readonly.restrict(self.shell_handlers, self.refuse_request)
+            readonly.restrict(self.control_handlers, self.refuse_request)
+
+    async def shell_channel_thread_main(self, msg: Any) -> None:
+        """As the original, whose errors over what is no message reach the program's stderr."""
+        try:
+            if self._is_let_in(msg):
+                self._clients.received(msg)
+                await super().shell_channel_thread_main(msg)
+        except Exception:
+            self.log.error("invalid shell message", exc_info=True)
+
+    async def dispatch_control(self, msg: Any) -> None:
+        """Likewise."""
+        try:
+            if self._is_let_in(msg):
+                self._clients.received(msg)
+                await super().dispatch_control(msg)
+        except Exception:
+            self.log.error("invalid control message", exc_info=True)
+
+    def _is_let_in(self, msg: Any) -> bool:
+        """Tell whether a message is signed with our key; the log hears of 1, 10, 100... others."""
+        session: Session = self.session
+        if session.is_ours(msg):
+            return True
+        if str(session.strangers).strip("0") == "1":
+            self.log.warning("%d messages not signed with our key", session.strangers)
+        return False
+
+    async def process_control(self, msg: Any) -> None:
+        """As the original, knowing who asks: control takes cells as well."""
+        with peers.serving(self._clients.serve(msg)):
+            await super().process_control(msg)
+
+    async def dispatch_shell(self, msg: Any, /, *arguments: Any, **options: Any) -> None:
+        """Likewise."""
+        with peers.serving(self._clients.serve(msg)):
+            await super().dispatch_shell(msg, *arguments, **options)
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: Any = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: Any = None,
+    ) -> dict[str, Any]:
+        """Run a cell, unless it is refused: as the original, whose parameters these are."""
+        expressions = user_expressions if isinstance(user_expressions, dict) else {}
+        request = Request(str(code), expressions, bool(silent), peers.current())
+        try:
+            if self.is_readonly:
+                return self._look(request)
+            self._audit.run(request)
+        except Refused as refusal:
+            return self._refusal(str(refusal), silent)
+        reply: dict[str, Any] = await super().do_execute(
+            code,
+            silent,
+            store_history,
+            expressions,
+            allow_stdin,
+            cell_meta=cell_meta,
+            cell_id=cell_id,
+        )
+        return reply
+
+    def _look(self, request: Request) -> dict[str, Any]:
+        """Run a cell of a console that may not run any.
+
+        Raises:
+            Refused: it does more than look.
+        """
+        payload = None if request.expressions else readonly.look(self.shell, request.code)
+        if payload is None:
+            self._audit.refused(request, readonly.REASON)
+            raise Refused(readonly.REASON)
+        return {
+            "status": "ok",
+            "execution_count": self.execution_count,
+            "payload": [payload] if payload else [],
+            "user_expressions": {},
+        }
+
+    def _refusal(self, reason: str, silent: bool) -> dict[str, Any]:
+        """Tell a client that its cell is not run, and return the reply's content.
+
+        Its ``rtconsole`` tells that from an exception that the cell raised.
+        """
+        content = {
+            "ename": "CellRefused",
+            "evalue": reason,
+            "traceback": [f"CellRefused: {reason}"],
+            "rtconsole": {"refused": reason},
+        }
+        if not silent:
+            self.send_response(self.iopub_socket, "error", content, ident=self._topic("error"))
+        return {
+            **content,
+            "status": "error",
+            "execution_count": self.execution_count,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+    async def refuse_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Refuse what a console that may only look does not do."""
+        kind = parent["header"]["msg_type"]
+        if kind == "comm_open":  # as if nobody knew its target
+            comm_id = parent["content"].get("comm_id")
+            self.send_response(self.iopub_socket, "comm_close", {"comm_id": comm_id, "data": {}})
+        elif kind.endswith("_request"):
+            content = {"status": "error", "ename": "Refused", "evalue": readonly.REASON}
+            reply = kind.removesuffix("request") + "reply"
+            self.session.send(stream, reply, {**content, "traceback": []}, parent, ident=ident)
+
+    async def do_complete(self, code: str, cursor_pos: int) -> Any:
+        """As the original, which evaluates; a console that only looks does not."""
+        if self.is_readonly:
+            return readonly.complete(self.shell, code, cursor_pos)
+        return super().do_complete(code, cursor_pos)
+
+    async def do_inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
+    ) -> Any:
+        """Likewise."""
+        if self.is_readonly:
+            return readonly.inspect(self.shell, code, cursor_pos, detail_level)
+        return super().do_inspect(code, cursor_pos, detail_level, omit_sections)

@@ -1,0 +1,44 @@
+"""Signed messages: what is not signed with our key goes no further, and costs one HMAC.
+
+jupyter_client's session notes every signature, also a wrong one of any length, before it looks
+at it, and makes room by drawing lots from the program's ``random``.
+"""
+
+from collections import deque
+from hmac import compare_digest
+from typing import Any
+
+from jupyter_client.session import Session as JupyterSession
+
+from .peers import signature_at
+
+_PARTS = 4  # of a message that are signed: header, parent header, metadata, content
+
+
+class Session(JupyterSession):
+    """A session that lets only its own clients in, each message once.
+
+    Attributes:
+        strangers: how many messages were not let in.
+    """
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self._oldest: deque[bytes] = deque()
+        self.strangers = 0
+
+    def is_ours(self, message: list[Any]) -> bool:
+        """Tell whether a message as received (a list of ``zmq.Frame``) has our signature."""
+        at = signature_at(message)
+        parts = [frame.buffer for frame in message[at + 1 : at + 1 + _PARTS]]
+        if at and len(parts) == _PARTS and compare_digest(message[at].bytes, self.sign(parts)):
+            return True
+        self.strangers += 1
+        return False
+
+    def _add_digest(self, signature: bytes) -> None:
+        """Note a signature; the oldest are forgotten. The original draws lots for that."""
+        self.digest_history.add(signature)
+        self._oldest.append(signature)
+        while len(self._oldest) > self.digest_history_size:
+            self.digest_history.discard(self._oldest.popleft())
