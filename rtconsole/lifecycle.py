@@ -360,4 +360,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         fresh.scope = self.scope
     if fresh is not None:
         fresh.open()
+        from . import leftovers
+
+        leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
