@@ -4,6 +4,8 @@ import http.client
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from harness import PATIENCE, wait_for
@@ -25,6 +27,9 @@ class Load:
         self._recent: list[str] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._under_way = 0
         self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
 
     def __enter__(self) -> "Load":
@@ -39,6 +44,7 @@ class Load:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
+        self._going.set()
         for thread in self._threads:
             thread.join()
         if error is None:
@@ -46,15 +52,34 @@ class Load:
 
     def _ask(self) -> None:
         while not self._stopping.wait(0.002):
-            try:
-                text = get(self.port, self.path)
-            except (OSError, http.client.HTTPException) as error:
-                with self._lock:
-                    self.failures.append(f"{type(error).__name__}: {error}")
-                continue
             with self._lock:
-                self.served += 1
-                self._recent.append(text)
+                going = self._going.is_set()
+                self._under_way += going
+            if not going:
+                self._going.wait()
+                continue
+            try:
+                text, failure = get(self.port, self.path), ""
+            except (OSError, http.client.HTTPException) as error:
+                text, failure = "", f"{type(error).__name__}: {error}"
+            with self._lock:
+                self._under_way -= 1
+                if failure:
+                    self.failures.append(failure)
+                else:
+                    self.served += 1
+                    self._recent.append(text)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No request is under way: for what makes a server lose some, watched or not."""
+        with self._lock:
+            self._going.clear()
+        wait_for(lambda: not self._under_way, "the last answers")
+        try:
+            yield
+        finally:
+            self._going.set()
 
     def answers(self, number: int) -> list[str]:
         """Return the next ``number`` answers from now on, in the order in which they came."""

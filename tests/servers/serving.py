@@ -33,10 +33,14 @@ async def asgi(scope, receive, send):
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
-    headers = [(b"content-length", str(len(answer())).encode())]
+    text = answer().encode()
+    headers = [(b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer().encode()})
+    await send({"type": "http.response.body", "body": text})
 """
+
+
+HELPERS = ("resource_tracker import main", "forkserver import main")
 
 
 def free_port() -> int:
@@ -53,7 +57,10 @@ def tool(name: str) -> list[str]:
 
 
 def children(pid: int) -> set[int]:
-    """Return the live Python processes among a process's descendants."""
+    """Return the live Python processes among a process's descendants.
+
+    Without multiprocessing's own, which do nothing of the program's and get no console.
+    """
     try:
         found = psutil.Process(pid).children(recursive=True)
     except psutil.Error:
@@ -64,8 +71,9 @@ def children(pid: int) -> set[int]:
 def _is_python(process: psutil.Process) -> bool:
     try:
         alive = process.status() != psutil.STATUS_ZOMBIE
-        # its command line may be a title that the program has set
-        return alive and Path(process.exe()).name.startswith(("python", "uwsgi"))
+        helper = any(word in " ".join(process.cmdline()) for word in HELPERS)
+        # by the executable: the command line may be a title that the program has set
+        return alive and not helper and Path(process.exe()).name.startswith(("python", "uwsgi"))
     except psutil.Error:
         return False
 
@@ -150,10 +158,13 @@ class Server:
             clients[pid] = client.ready()
         return clients
 
-    def change(self, pids: Iterable[int], load: Load, cell: str = "", word: str = "changed") -> None:
+    def change(
+        self, pids: Iterable[int], load: Load, cell: str = "", word: str = "changed"
+    ) -> None:
         """Redefine the handler in each worker, while it serves, and see all answers change."""
         pids = set(pids)
-        cell = cell or f"import os, application; application.answer = lambda: f'{word} {{os.getpid()}}'"
+        answer = f"lambda: f'{word} {{os.getpid()}}'"
+        cell = cell or f"import os, application; application.answer = {answer}"
         if not self.watched:
             load.wait_for_answers({f"plain {pid}" for pid in pids})
             return
