@@ -386,7 +386,7 @@ def _at_fork(phase: str) -> None:
 def _at_exit() -> None:
     """Remove the files; the interpreter's end takes the rest with it."""
     try:
-        if (opened := current) is not None:
+        if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
             opened.state, opened.scope = CLOSED, None
             folder = os.path.dirname(opened.connection_file)
             opened.forget_file()

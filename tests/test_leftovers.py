@@ -95,3 +95,33 @@ def test_a_program_that_ends_removes_what_a_killed_one_left_and_nothing_else(
     (launch.home / "end").touch()
     wait_for(lambda: living.process.poll() is not None, "its end")
     assert not of(living.pid) & left(ends)
+
+
+@pytest.mark.parametrize("does", ["", "os.fork()", "import rtconsole; rtconsole.start_console()"])
+def test_a_child_that_c_forked_leaves_its_parents_console_alone(
+    launch: Launcher, does: str
+) -> None:
+    program = launch(
+        f"""
+        import ctypes, os, sys, time
+        parent = os.getpid()
+        pid = ctypes.PyDLL(None).fork()  # no at-fork handler is called, as in uWSGI's workers
+        if pid == 0:
+            {does or "pass"}
+            while not os.path.exists("looked"): time.sleep(0.01)
+            sys.exit()
+        os.waitpid(pid, 0)
+        print("waited", flush=True)
+        {ENDS}
+        """,
+        cwd=launch.home,
+    )
+    consoles = {"": 1, "os.fork()": 3}.get(does, 2)
+    wait_for(lambda: len(list(program.runtime_dir.glob("kernel-rt-*"))) == consoles, "consoles")
+    (launch.home / "looked").touch()
+    program.wait_for_output("waited")
+    with program.client() as client:
+        assert client.value("(__import__('os').getpid(), parent)") == (program.pid, program.pid)
+    (launch.home / "end").touch()
+    assert (program.wait(), program.stderr) == (0, "")
+    wait_for(lambda: not left(program), "the end of all")
