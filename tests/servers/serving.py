@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import commands
 import psutil
@@ -40,6 +41,10 @@ async def asgi(scope, receive, send):
 """
 
 
+# An exit code, and what was written to stdout and stderr.
+Ended = tuple[int, str, str]
+
+# What multiprocessing runs for itself.
 HELPERS = ("resource_tracker import main", "forkserver import main")
 
 
@@ -92,14 +97,12 @@ class Server:
         *,
         watched: bool,
         env: dict[str, str | None] | None = None,
-        workers: int = 0,
+        **options: Any,
     ) -> None:
         changes = {**(env or {}), "RTCONSOLE": "1" if watched else None}
         self.launch = launch
         self.watched = watched
-        self.workers = workers
-        argv = list(words)
-        self.program: Program = launch(python=argv, env=changes, cwd=launch.home)
+        self.program: Program = launch(python=list(words), env=changes, cwd=launch.home, **options)
         self.known: set[int] = {self.program.pid}
 
     @property
@@ -174,21 +177,33 @@ class Server:
                 assert reply.status == "ok", (pid, reply)
             load.wait_for_answers({f"{word} {pid}" for pid in pids})
 
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+    def end(self, number: int = signal.SIGTERM, *, runs_no_exit: bool = False) -> Ended:
         """End it by a signal; return its exit code, and what it wrote without pids and times."""
-        everybody = self.known | self.all_pids()
+        self.known |= self.all_pids()
         self.program.signal(number)
-        return self.ended(everybody)
+        return self.ended(runs_no_exit=runs_no_exit)
 
-    def ended(self, everybody: Iterable[int] = ()) -> tuple[int, str, str]:
-        """Wait for its end: its children are gone, and so are all files of ours."""
-        everybody = {*everybody, *self.known}
+    def ended(self, *, runs_no_exit: bool = False) -> Ended:
+        """Wait for its end: its children are gone, and so are all files of ours.
+
+        Args:
+            runs_no_exit: whether it leaves the interpreter without its end, as a signal does:
+                then its own files, and no others, go when somebody lists.
+        """
         code = self.program.wait()
-        wait_for(lambda: not any(map(is_alive, everybody)), f"the end of {everybody}")
-        runtime, sockets = self.program.runtime_dir, self.launch.sockets / "rtconsole"
-        left = [path.name for folder in (runtime, sockets) for path in folder.rglob("*-*")]
+        wait_for(lambda: not any(map(is_alive, self.known)), f"the end of {self.known}")
+        left = self.files()
+        if runs_no_exit:
+            left = [name for name in left if str(self.pid) not in name]
         assert not left, (left, self.program.describe())
+        assert self.listed() == set()
+        assert not self.files()
         return code, normal(self.program.stdout), normal(self.program.stderr)
+
+    def files(self) -> list[str]:
+        """The names of all connection files and sockets."""
+        folders = self.program.runtime_dir, self.launch.sockets / "rtconsole"
+        return [path.name for folder in folders for path in folder.rglob("*-*")]
 
 
 def is_alive(pid: int) -> bool:
@@ -205,10 +220,7 @@ def normal(text: str) -> str:
     return "\n".join(sorted(re.sub(r"\d+", "#", line) for line in text.splitlines()))
 
 
-Scenario = Callable[[bool], tuple[int, str, str]]
-
-
-def same_with_and_without(scenario: Scenario) -> tuple[int, str, str]:
+def same_with_and_without(scenario: Callable[[bool], Ended]) -> Ended:
     """Run a scenario without rtconsole, then watched: exit code and output are the same."""
     without = scenario(False)
     watched = scenario(True)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 import pytest
 from harness import Launcher, wait_for
 from load import Load
-from serving import Server, free_port, is_alive, same_with_and_without, tool
+from serving import Ended, Server, free_port, is_alive, same_with_and_without, tool
 
 pytest.importorskip("gunicorn")
 
@@ -37,7 +37,7 @@ def unharmed(load: Load, kind: str) -> AbstractContextManager[None]:
 def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
     launch: Launcher, application: str, kind: str
 ) -> None:
-    def scenario(watched: bool) -> tuple[int, str, str]:
+    def scenario(watched: bool) -> Ended:
         server, port = start(launch, watched, kind)
         workers = server.wait_for_workers(2)
         with Load(port) as load:
@@ -67,7 +67,7 @@ def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
 def test_workers_are_recycled_while_a_client_is_attached(
     launch: Launcher, application: str, kind: str
 ) -> None:
-    def scenario(watched: bool) -> tuple[int, str, str]:
+    def scenario(watched: bool) -> Ended:
         server, port = start(launch, watched, kind, "--max-requests", "200")
         workers = server.wait_for_workers(2)
         with ExitStack() as stack:

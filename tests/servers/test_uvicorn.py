@@ -7,7 +7,7 @@ import time
 import pytest
 from harness import Launcher
 from load import Load
-from serving import APPLICATION, Server, free_port, same_with_and_without, tool
+from serving import APPLICATION, Ended, Server, free_port, same_with_and_without, tool
 
 pytest.importorskip("uvicorn")
 
@@ -15,7 +15,7 @@ pytest.importorskip("uvicorn")
 def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
     launch: Launcher, application: str
 ) -> None:
-    def scenario(watched: bool) -> tuple[int, str, str]:
+    def scenario(watched: bool) -> Ended:
         port = free_port()
         words = [*tool("uvicorn"), "application:asgi", "--port", str(port), "--workers", "2"]
         server = Server(launch, [*words, "--no-access-log"], watched=watched)
@@ -53,7 +53,7 @@ def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
 def test_a_changed_file_reloads_it_while_a_client_is_attached(
     launch: Launcher, application: str
 ) -> None:
-    def scenario(watched: bool) -> tuple[int, str, str]:
+    def scenario(watched: bool) -> Ended:
         launch.script(APPLICATION, "application.py")
         port = free_port()
         words = [*tool("uvicorn"), "application:asgi", "--port", str(port), "--reload"]
