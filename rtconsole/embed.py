@@ -73,7 +73,7 @@ def start_console(
         chosen = Scope()
     else:
         chosen = DictScope(caller.f_globals)
-    opened = listener.current
+    opened = listener.current = lifecycle.of_this_process(listener.current)
     if opened is None:
         label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         opened = listener.start(label)

@@ -86,7 +86,7 @@ def leave_alone(serve_children: bool) -> None:
 
 def stop() -> None:
     """Close this process's listener, if it has one."""
-    closing, listener.current = listener.current, None
+    closing, listener.current = of_this_process(listener.current), None
     if closing is not None:
         close(closing)
     if "RTCONSOLE_HISTORY" in os.environ:
@@ -224,6 +224,7 @@ def before_fork(self: Listener | None) -> Listener | None:
     A child born in the middle of an import would inherit a half-imported module and a
     lock whose owner is not there.
     """
+    self = of_this_process(self)
     if self is not None:
         if self.state == PARKED:
             if _unpark(self):
@@ -232,6 +233,17 @@ def before_fork(self: Listener | None) -> Listener | None:
                 note("forking beside a thread that did not stop")
         hold_imports(self)
     return self
+
+
+def of_this_process(self: Listener | None) -> Listener | None:
+    """Return the listener; a child that C forked, and no at-fork handler knew of, gets its own.
+
+    Until then it has its parent's, without the thread: as uWSGI's workers, which run no Python
+    hook (``py-call-osafterfork`` is off).
+    """
+    if self is None or self.info["rtconsole"]["pid"] == os.getpid():
+        return self
+    return after_fork_in_child(self)
 
 
 def hold_imports(self: Listener | None) -> None:
@@ -378,4 +390,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         fresh.scope = self.scope
     if fresh is not None:
         fresh.open()
+        from . import leftovers
+
+        leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh

@@ -248,10 +248,8 @@ def usual_folders() -> "tuple[str, str] | None":
         return None
     runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
     sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
-    usable = sockets.startswith("/") and len(sockets) <= 80
-    if usable and is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077):
-        return runtime, sockets
-    return None
+    usable = sockets.startswith("/") and len(sockets) <= 80 and is_own_folder(runtime, 0o022)
+    return (runtime, sockets) if usable and is_own_folder(sockets, 0o077) else None
 
 
 def is_own_folder(path: str, forbidden: int) -> bool:
@@ -388,12 +386,16 @@ def _at_fork(phase: str) -> None:
 
 def _at_exit() -> None:
     """Remove the files; the interpreter's end takes the rest with it."""
-    if current is None:
-        return
     try:
-        current.state, current.scope = CLOSED, None
-        current.forget_file()
-        if current.kernel is not None:
-            current.kernel.end()
+        if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
+            opened.state, opened.scope = CLOSED, None
+            folder = os.path.dirname(opened.connection_file)
+            opened.forget_file()
+            if opened.kernel is not None:
+                opened.kernel.end()
+            if folder and any(name.startswith("kernel-rt-") for name in os.listdir(folder)):
+                from .leftovers import sweep  # of workers that were killed, perhaps
+
+                sweep(folder)
     except Exception as error:  # protects the program's exit
         note("at exit", error)

@@ -1,0 +1,86 @@
+"""gunicorn: every kind of worker, HUP, TTIN, TTOU, max_requests, and its own shutdown."""
+
+import signal
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+
+import pytest
+from harness import Launcher, wait_for
+from load import Load
+from serving import Ended, Server, free_port, is_alive, same_with_and_without, tool
+
+pytest.importorskip("gunicorn")
+
+KINDS = {
+    "sync": ("application:wsgi",),
+    "gthread": ("application:wsgi", "--threads", "2"),
+    "gevent": ("application:wsgi",),
+    "uvicorn_worker.UvicornWorker": ("application:asgi",),
+}
+
+
+def start(launch: Launcher, watched: bool, kind: str, *more: str) -> tuple[Server, int]:
+    if kind not in ("sync", "gthread"):
+        pytest.importorskip(kind.partition(".")[0])
+    port = free_port()
+    words = [*tool("gunicorn"), *KINDS[kind], "-k", kind, "-b", f"127.0.0.1:{port}", "-w", "2"]
+    server = Server(launch, [*words, *more], watched=watched)
+    server.wait_until_serving(port)
+    return server, port
+
+
+def unharmed(load: Load, kind: str) -> AbstractContextManager[None]:
+    """uvicorn, when it ends, closes connections that it has accepted and not read, on its own."""
+    return load.paused() if "uvicorn" in kind else nullcontext()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
+    launch: Launcher, application: str, kind: str
+) -> None:
+    def scenario(watched: bool) -> Ended:
+        server, port = start(launch, watched, kind)
+        workers = server.wait_for_workers(2)
+        with Load(port) as load:
+            server.check_list({server.pid, *workers})
+            server.change(workers, load)
+            with unharmed(load, kind):
+                server.program.signal(signal.SIGHUP)
+                fresh = server.wait_for_workers(2, other_than=workers)
+            load.wait_for_answers({f"plain {pid}" for pid in fresh})
+            server.check_list({server.pid, *fresh})
+            server.program.signal(signal.SIGTTIN)
+            more = server.wait_for_workers(3)
+            server.change(more, load)
+            with unharmed(load, kind):
+                server.program.signal(signal.SIGTTOU)
+                fewer = server.wait_for_workers(2)
+            server.check_list({server.pid, *fewer})
+            load.answers(50)
+        return server.end()
+
+    code, _, errors = same_with_and_without(scenario)
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_workers_are_recycled_while_a_client_is_attached(
+    launch: Launcher, application: str, kind: str
+) -> None:
+    def scenario(watched: bool) -> Ended:
+        server, port = start(launch, watched, kind, "--max-requests", "200")
+        workers = server.wait_for_workers(2)
+        with ExitStack() as stack:
+            for client in server.connect(stack, workers).values():
+                assert client.run("import application").status == "ok"
+            with Load(port) as load:
+                wait_for(lambda: not any(map(is_alive, workers)), "the workers' end")
+                load.answers(20)
+        fresh = server.wait_for_workers(2)
+        server.check_list({server.pid, *fresh})
+        code, out, errors = server.end()
+        return code, out, "\n".join(sorted(set(errors.splitlines())))
+
+    code, _, errors = same_with_and_without(scenario)
+    assert code == 0
+    assert "Traceback" not in errors

@@ -1,0 +1,127 @@
+"""What dead processes left goes when another one ends or is forked; what may live stays."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from harness import Launcher, Program, wait_for
+
+ENDS = "while not os.path.exists('end'): time.sleep(0.01)"
+
+
+def left(program: Program) -> set[str]:
+    """Return the names of all files that consoles have, in both folders."""
+    folders = program.runtime_dir, Path(program.env["XDG_RUNTIME_DIR"]) / "rtconsole"
+    return {path.name for folder in folders for path in folder.rglob("*-*")}
+
+
+def of(pid: int) -> set[str]:
+    return {f"kernel-rt-{pid}.json", *(f"{pid}-{number}" for number in range(1, 6))}
+
+
+def killed(launch: Launcher) -> int:
+    """Start a program, kill it, and return its pid."""
+    program = launch("import time\ntime.sleep(60)", name="killed.py")
+    assert program.connection_file
+    program.signal(signal.SIGKILL)
+    program.wait()
+    assert of(program.pid) <= left(program)
+    return program.pid
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_that_skip_their_end_leave_nothing_once_the_program_ends(
+    launch: Launcher, method: str
+) -> None:
+    program = launch(
+        f"""
+        import multiprocessing, os
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            with context.Pool(2) as pool: pool.map(abs, range(4))  # then it is terminated
+            child = context.Process(target=print); child.start(); child.join()
+        """
+    )
+    assert program.wait() == 0, program.describe()
+    assert not left(program)
+
+
+def test_a_program_that_recycles_its_workers_keeps_the_files_of_one_generation(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        f"""
+        import os, time
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            os.waitpid(pid, 0)
+        print("forked", flush=True)
+        {ENDS}
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("forked")
+    assert len(list(program.runtime_dir.glob("kernel-rt-*"))) == 2
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert not left(program)
+
+
+def test_a_program_that_ends_removes_what_a_killed_one_left_and_nothing_else(
+    launch: Launcher,
+) -> None:
+    living = launch(f"import os, time\n{ENDS}", name="living.py", cwd=launch.home)
+    assert living.connection_file
+    dead, elsewhere, other = (killed(launch) for _ in range(3))
+    path = living.connection_file_of(elsewhere)
+    info = json.loads(path.read_text())
+    info["rtconsole"]["machine"] = "another machine"
+    path.write_text(json.dumps(info))
+    # somebody listens at the address: in a container, where the pid is another's
+    path = living.connection_file_of(other)
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps({**info, "ip": living.info["ip"]}))
+    (living.runtime_dir / "kernel-rt-.json").touch()
+    (living.runtime_dir / "kernel-rt-999999999.json").symlink_to(launch.home / "target")
+    ends = launch(None, "-c", "pass")
+    assert (ends.wait(), ends.stderr) == (0, "")
+    kept = {*of(living.pid), *of(elsewhere), *of(other), "kernel-rt-.json"}
+    assert left(ends) == {*kept, "kernel-rt-999999999.json"}
+    assert not of(dead) & left(ends)
+    assert os.path.exists(living.connection_file)
+    (launch.home / "end").touch()
+    wait_for(lambda: living.process.poll() is not None, "its end")
+    assert not of(living.pid) & left(ends)
+
+
+@pytest.mark.parametrize("does", ["", "os.fork()", "import rtconsole; rtconsole.start_console()"])
+def test_a_child_that_c_forked_leaves_its_parents_console_alone(
+    launch: Launcher, does: str
+) -> None:
+    program = launch(
+        f"""
+        import ctypes, os, sys, time
+        parent = os.getpid()
+        pid = ctypes.PyDLL(None).fork()  # no at-fork handler is called, as in uWSGI's workers
+        if pid == 0:
+            {does or "pass"}
+            while not os.path.exists("looked"): time.sleep(0.01)
+            sys.exit()
+        os.waitpid(pid, 0)
+        print("waited", flush=True)
+        {ENDS}
+        """,
+        cwd=launch.home,
+    )
+    consoles = {"": 1, "os.fork()": 3}.get(does, 2)
+    wait_for(lambda: len(list(program.runtime_dir.glob("kernel-rt-*"))) == consoles, "consoles")
+    (launch.home / "looked").touch()
+    program.wait_for_output("waited")
+    with program.client() as client:
+        assert client.value("(__import__('os').getpid(), parent)") == (program.pid, program.pid)
+    (launch.home / "end").touch()
+    assert (program.wait(), program.stderr) == (0, "")
+    wait_for(lambda: not left(program), "the end of all")
