@@ -7,7 +7,16 @@ import rtconsole
 
 ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
-START_UP = ("__init__", "listener", "lifecycle", "folders", "debuglog", "curve", "refusal")
+START_UP = (
+    "__init__",
+    "listener",
+    "lifecycle",
+    "pending",
+    "folders",
+    "debuglog",
+    "curve",
+    "refusal",
+)
 
 # The side of the person who looks, from the bottom up; those in a line know each other.
 OPERATOR = (
@@ -19,7 +28,7 @@ OPERATOR = (
     ("__main__",),
 )
 # What lives in the program, or gets it there.
-PROGRAM = ("listener", "lifecycle", "embed", "refusal", "debuglog", "kernel")
+PROGRAM = ("listener", "lifecycle", "pending", "embed", "refusal", "debuglog", "kernel")
 
 
 def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
