@@ -6,11 +6,14 @@ never looked at and never forks does without.
 """
 
 import _signal
+import _socket
+import _thread
 import os
+import select
 import sys
 from time import monotonic, sleep
 
-from . import folders, listener, settings
+from . import listener
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -40,6 +43,8 @@ def open_unusually(self: Listener) -> None:
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
     """
+    from . import folders, settings
+
     chosen = settings.from_environment()
     for text in chosen.notes:
         note(text)
@@ -63,8 +68,19 @@ def open_unusually(self: Listener) -> None:
     self.park()
 
 
+def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str, int]]":
+    """Return a socket for ``channel`` and the loopback address to bind it to."""
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    port = self.info[f"{channel}_port"]
+    if port and os.name == "posix":  # made anew at the address it had
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    return sock, (self.info["ip"], port)
+
+
 def is_eager(self: Listener) -> bool:
     """Tell whether the kernel is to boot without waiting for a client."""
+    from . import settings
+
     return settings.from_environment().eager
 
 
@@ -74,6 +90,8 @@ def leave_alone(serve_children: bool) -> None:
     Args:
         serve_children: whether the processes that it forks get one.
     """
+    from . import folders
+
     try:
         folder = folders.runtime_dir(os.environ, sys.platform)
         listener.remove_file(folder, listener.file_name(os.getpid()))
@@ -137,7 +155,7 @@ def revive(self: Listener) -> bool:
     A daemon closes all descriptors, and may rely on the numbers that it gets next: so a
     second is waited before new ones are made, at the same addresses and far up.
     """
-    if self.pipe is not None and _is_ours(self, self.pipe[0]):
+    if _is_ours(self, self.pipe[0]):
         return False
     if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
         return False
@@ -167,6 +185,23 @@ def far_up(self: Listener, fds: "Any") -> "Any":
         moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
         os.close(fd)
     return tuple(moved)
+
+
+# -- Windows, where only sockets can be waited for -----------------------------------------
+
+
+def park_without_signals(self: Listener) -> None:
+    """Start the parked thread, which nothing stops but the end."""
+
+    def wait() -> None:
+        if not is_eager(self):
+            select.select(list(self.sockets.values()), [], [])
+        if self.state == PARKED:
+            self.state = BOOTING
+            boot(self)
+
+    self.state = PARKED
+    _thread.start_new_thread(wait, ())
 
 
 # -- the boot --------------------------------------------------------------------------
@@ -306,7 +341,7 @@ def _unpark(self: Listener) -> bool:
         self.pipe = None
     task = f"/proc/self/task/{self.thread_id}"
     while os.path.exists(task) and monotonic() < deadline:
-        sleep(0.00002)
+        os.sched_yield()
     return True
 
 
@@ -318,51 +353,37 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
         elif self.gate_taken:
             self.gate_taken = False
             self.gate.release()
-    return self
+    return self if self is None or self.state != CLOSED else None
 
 
 def _park_after_fork(self: Listener) -> None:
-    """Park again, where Python 3.13 would count the thread once ``os.fork`` has returned.
+    """Park again; in Python 3.13 once ``os.fork`` has returned, which there counts threads."""
+    if sys.version_info[:2] == (3, 13):
+        try:
+            from . import pending
 
-    It looks for other threads after the at-fork handlers, not before. A pending call
-    (https://docs.python.org/3/c-api/init.html#c.Py_AddPendingCall) is made between two
-    bytecodes: those of the handler, where there is no current listener yet, and which put
-    it off, or the first one after that.
-    """
-    global _pending_call, _resting
-    _resting = self
-    if sys.version_info[:2] != (3, 13):
+            return pending.call(lambda: _park_now(self))
+        except (ImportError, OSError, AttributeError) as error:
+            note("the fork will warn of a thread", error)
+    return _park_or_close(self)
+
+
+def _park_now(self: Listener) -> bool:
+    """Park, unless ``os.fork`` still runs its at-fork handlers: then say that it is too early."""
+    if self.state == RESTING and listener.current is self:
+        _park_or_close(self)
+    return self.state != RESTING or listener.current is not None
+
+
+def _park_or_close(self: Listener) -> None:
+    """Park; where there is no thread to be had, leave nothing that promises a console."""
+    try:
         self.park()
-        return
-    try:
-        import ctypes
-
-        if _pending_call is None:
-            _pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_park_now)
-        if ctypes.pythonapi.Py_AddPendingCall(_pending_call, None) == 0:
-            return
-    except (ImportError, OSError, AttributeError) as error:
-        note("the fork will warn of a thread", error)
-    self.park()
-
-
-def _park_now(_: "Any") -> int:
-    if _resting is None or _resting.state != RESTING:
-        return 0
-    try:
-        if listener.current is _resting:
-            _resting.park()
-        elif listener.current is None:
-            import ctypes
-
-            ctypes.pythonapi.Py_AddPendingCall(_pending_call, None)
-    except Exception as error:  # protects the program, in which this is called anywhere
+    except (OSError, RuntimeError) as error:
         note("no thread after a fork", error)
-    return 0
-
-
-_pending_call: "Any" = None
-_resting: "Listener | None" = None
+        if listener.current is self:
+            listener.current = None
+        close(self)
 
 
 def after_fork_in_child(self: Listener | None) -> Listener | None:
@@ -385,12 +406,22 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
                 # a cell forked: the child's only thread is ours, which blocks all signals
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signal_mask)
             self.kernel.abandon()
+        self.state = CLOSED
         _close_descriptors(self)
         fresh = Listener(self.label)
         fresh.scope = self.scope
+        if self.folders and _are_still_ours(*self.folders):
+            # not by the environment, which the program may have changed: who looks for us
+            # sees the one that it was started with
+            fresh.folders = self.folders
     if fresh is not None:
         fresh.open()
         from . import leftovers
 
         leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
+
+
+def _are_still_ours(runtime: str, sockets: str) -> bool:
+    """Tell whether a parent's folders will do: it may have become another user, or chrooted."""
+    return listener.is_own_folder(runtime, 0o022) and listener.is_own_folder(sockets, 0o077)

@@ -8,21 +8,24 @@ The parked thread must be invisible to the program: it owns no lock, blocks all 
 that the program waits for with sigwait must not be handed to us), is unknown to ``threading``,
 and is gone while the program forks.
 
-Standard library only, and of that only C modules: this runs in every start of the
-interpreter, where each function costs, and each module a hundredth of the start. So here is
-what every start needs, and what comes later in :mod:`.lifecycle`, imported when it comes.
+Standard library only, and of that only C modules: at start-up each function costs, and each
+module a hundredth of the start. So what comes later, if at all, is in :mod:`.lifecycle`.
 """
 
 import _signal
 import _socket
 import atexit
 import os
-import select
 import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
 
 from . import __version__
+
+try:
+    from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
+except ImportError:  # Windows
+    pass
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -46,12 +49,13 @@ class Listener:
 
     def __init__(self, label: str) -> None:
         self.label = label  # what a person calls the program
+        self.folders: tuple[str, str] | None = None  # of file and sockets, if the usual ones
         self.state = CLOSED
         self.connection_file = ""  # its path, while there is one
         self.info: dict[str, Any] = {}  # what it says
-        self.sockets: dict[str, int] = {}  # descriptor of each channel's listening socket
+        self.sockets: dict[str, int] = {}  # listening descriptor of each channel
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
-        self.pipe: tuple[int, int] | None = None  # stops the parked thread
+        self.pipe: Any = None  # its two ends; stops the parked thread
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
@@ -71,21 +75,16 @@ class Listener:
         try:
             if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
-            if usual := usual_folders():
-                runtime, sockets = usual
-                self.bind(sockets)
-                self.write_file(runtime)
+            self.folders = self.folders or usual_folders()  # a child is given its parent's
+            if self.folders:
+                self.bind(self.folders[1])
+                self.write_file(self.folders[0])
                 self.park()
             else:
-                self._later("open_unusually")
+                _later("open_unusually", self)
         except BaseException:
-            self._later("close")
+            _later("close", self)
             raise
-
-    def _later(self, what: str, *arguments: "Any") -> "Any":
-        from . import lifecycle
-
-        return getattr(lifecycle, what)(self, *arguments)
 
     # -- sockets -------------------------------------------------------------------
 
@@ -105,21 +104,17 @@ class Listener:
 
     def listen(self, channel: str) -> None:
         """Bind and listen on ``channel``'s address; port 0 becomes one the system picks."""
-        info, port = self.info, self.info[f"{channel}_port"]
-        if info["transport"] == "ipc":
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-            address: Any = f"{info['ip']}-{port}"
-            unlink(address)  # of a dead process with our pid, or of us before an exec
+        if is_tcp := (info := self.info)["transport"] == "tcp":
+            sock, address = _later("tcp_socket", self, channel)
         else:
-            sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-            address = (info["ip"], port)
-            if port and os.name == "posix":  # made anew at the address it had
-                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            address = f"{info['ip']}-{info[f'{channel}_port']}"
+            unlink(address)  # of a dead process with our pid, or of us before an exec
         try:
             sock.setblocking(False)
             sock.bind(address)
             sock.listen(512)
-            if info["transport"] == "tcp":
+            if is_tcp:
                 info[f"{channel}_port"] = sock.getsockname()[1]
         except OSError:
             sock.close()  # unclosed, it would warn
@@ -130,12 +125,10 @@ class Listener:
     def own(self, fd: int) -> int:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
         if fd < 3:  # it was closed when the program was started, and is to stay closed
-            return int(self._later("far_up", (fd,))[0])
+            return int(_later("far_up", self, (fd,))[0])
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
         return fd
-
-    # -- the connection file -------------------------------------------------------
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
@@ -169,25 +162,27 @@ class Listener:
 
     def park(self) -> None:
         """Start the thread that waits for a connection, with all signals blocked."""
-        if self.pipe is None and os.name == "posix":
+        if os.name != "posix":
+            _later("park_without_signals", self)
+            return
+        if self.pipe is None:
             reader, writer = os.pipe()
             self.pipe = self.own(reader), self.own(writer)
         self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
         for lock in (self.gone, self.nudge, started):
             lock.acquire()
         self.state = PARKED
-        if os.name != "posix":
-            start_new_thread(self._wait, (started,))
-            return
         # Blocked here and inherited: the new thread never runs with a signal unblocked.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             self.signal_mask = mask
             start_new_thread(self._wait, (started,))
+        except RuntimeError:
+            self.state = RESTING
+            raise
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        # An interpreter that ends before a thread has run once may crash (Python 3.11.2).
-        started.acquire()
+        started.acquire()  # an interpreter that ends before it ran may crash (Python 3.11.2)
 
     def _wait(self, started: "Any") -> None:
         """The parked thread: wait without time-out, then boot the kernel."""
@@ -199,23 +194,26 @@ class Listener:
             self.state = BOOTING
         finally:
             self.gone.release()
-        self._later("boot")
+        _later("boot", self)
 
     def _rung(self) -> bool:
         """Wait for a connection; false if the thread is to stop instead."""
-        if "RTCONSOLE_EAGER" in os.environ and self._later("is_eager"):
+        if "RTCONSOLE_EAGER" in os.environ and _later("is_eager", self):
             return True
-        stop = self.pipe[0] if self.pipe else -1
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            for fd in (*self.sockets.values(), stop):
-                poll.register(fd, select.POLLIN)
-            ready = [fd for fd, _ in poll.poll()]
-        else:  # Windows, where no pipe can be waited for: nothing stops the thread but the end
-            ready = select.select(list(self.sockets.values()), [], [])[0]
-        if stop in ready:  # stopped, or the program has closed all descriptors
-            return self._later("revive") and self._rung()
+        waiting, stop = poll(), self.pipe[0]
+        for fd in (*self.sockets.values(), stop):
+            waiting.register(fd, POLLIN)
+        if stop in [fd for fd, _ in waiting.poll()]:  # stopped, or closed by the program
+            return bool(_later("revive", self)) and self._rung()
         return self.state == PARKED
+
+
+def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
+    """Call a function of :mod:`.lifecycle`, imported once: in a fork an import costs dearly."""
+    global _lifecycle
+    if _lifecycle is None:
+        from . import lifecycle as _lifecycle
+    return getattr(_lifecycle, what)(self, *arguments)
 
 
 def note(message: str, error: "BaseException | None" = None) -> None:
@@ -263,13 +261,15 @@ def is_own_folder(path: str, forbidden: int) -> bool:
 
 def create_time() -> float:
     """Return this process's start in seconds since the epoch; off Linux the time of the call."""
+    global _boot_time
     try:
-        with open("/proc/self/stat", "rb") as file:
+        with open("/proc/self/stat", "rb", 0) as file:
             # as psutil: proc(5), field 22; the name in field 2 may hold spaces and parentheses
-            ticks = int(file.read().rpartition(b")")[2].split(None, 20)[19])
-        with open("/proc/stat", "rb") as file:
-            boot = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
-        return boot + ticks / os.sysconf("SC_CLK_TCK")
+            ticks = int(file.read(4096).rpartition(b")")[2].split(None, 20)[19])
+        if not _boot_time:  # slow to read; a child inherits it
+            with open("/proc/stat", "rb") as file:
+                _boot_time = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
+        return _boot_time + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return time.time()
 
@@ -341,6 +341,8 @@ def unlink(path: str) -> None:
 # -- the one listener of this process ----------------------------------------------------
 
 current: "Listener | None" = None
+_lifecycle: "Any" = None
+_boot_time = 0  # of the machine, in seconds since the epoch
 _hooked = False
 # multiprocessing's fork server has no console; each process that it forks has one.
 opens_in_children = False
@@ -374,12 +376,9 @@ def hook() -> None:
 
 def _at_fork(phase: str) -> None:
     global current
-    inherited = current
+    inherited, current = current, None
     try:
-        from . import lifecycle
-
-        current = None
-        current = getattr(lifecycle, phase)(inherited)
+        current = _later(phase, inherited)
     except Exception as error:  # protects the program's fork
         note(phase, error)
 

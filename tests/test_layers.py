@@ -8,7 +8,8 @@ import rtconsole
 ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = (
-    *("__init__", "listener", "lifecycle", "leftovers", "folders", "debuglog", "curve", "refusal"),
+    *("__init__", "listener", "lifecycle", "leftovers", "pending"),
+    *("folders", "debuglog", "curve", "refusal"),
 )
 
 # The side of the person who looks, from the bottom up; those in a line know each other.
@@ -21,7 +22,16 @@ OPERATOR = (
     ("__main__",),
 )
 # What lives in the program, or gets it there.
-PROGRAM = ("listener", "lifecycle", "leftovers", "embed", "refusal", "debuglog", "kernel")
+PROGRAM = (
+    "listener",
+    "lifecycle",
+    "leftovers",
+    "pending",
+    "embed",
+    "refusal",
+    "debuglog",
+    "kernel",
+)
 
 
 def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
