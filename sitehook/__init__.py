@@ -49,6 +49,8 @@ def activate() -> None:
             if reason != "off":
                 _note(reason)
             return
+        if not is_main_interpreter():
+            return
         kind, what, arguments = program(sys.orig_argv)
         if reason := skipped_because(kind, what, arguments):
             from rtconsole import lifecycle
@@ -78,6 +80,22 @@ def off_because() -> "str | None":
     if hasattr(os, "getuid") and (os.getuid() != os.geteuid() or os.getgid() != os.getegid()):
         return "real and effective user or group differ; a privileged process gets no console"
     return None
+
+
+def is_main_interpreter() -> bool:
+    """Tell whether this is not a sub-interpreter: the process's console is the main one's.
+
+    A thread of ours in another would make the process abort at that interpreter's end
+    (Py_EndInterpreter). Asked of the one module at hand that knows: only the main thread of
+    the main interpreter, which this is if it is the main one, may handle signals.
+    """
+    import _signal
+
+    try:
+        _signal.signal(0, _signal.SIG_DFL)  # no signal: refused in any case
+    except ValueError as error:
+        return "main interpreter" not in str(error)
+    return True
 
 
 def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":

@@ -128,3 +128,24 @@ def test_a_program_without_ipykernel_tells_the_client_why(launch: Launcher) -> N
     assert program.is_running()
     assert (program.stdout, program.stderr) == ("runs\n", "")
     assert sys.executable in reply.traceback
+
+
+def test_a_sub_interpreter_gets_no_console_and_the_main_one_keeps_its(launch: Launcher) -> None:
+    program = launch("""
+        import time
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        for _ in range(3):
+            one = interpreters.create()
+            interpreters.run_string(one, "import sys; x = 1")
+            interpreters.destroy(one)
+        print("destroyed", flush=True)
+        t = 42
+        time.sleep(60)
+    """)
+    program.wait_for_output("destroyed")
+    with program.client() as client:
+        assert client.value("t") == 42
+    assert program.stderr == ""
