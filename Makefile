@@ -1,6 +1,7 @@
 # make demo    see it at work (needs Python and make, nothing else)
 # make test    the suite, on every interpreter from 3.11 to 3.15 found here
 # make endurance  a thousand visits, on the newest of them
+# make torture  CPython's own tests with a console and without, ARGS="-j 2 test_io"
 # make lint    ruff and mypy
 # make bench   what it costs, as ratios in one run
 
@@ -8,7 +9,7 @@ PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everyw
 VENV := .venvs/dev
 BIN := $(VENV)/bin
 
-.PHONY: demo test endurance lint bench clean
+.PHONY: demo test endurance torture lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -18,6 +19,9 @@ test:
 
 endurance:
 	RTCONSOLE_ROUNDS=1000 $(PYTHON) tests/everywhere.py --only-newest tests/test_long_life.py
+
+torture: $(VENV)/test
+	$(BIN)/python tests/torture.py $(ARGS)
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .
