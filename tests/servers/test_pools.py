@@ -48,7 +48,7 @@ PROGRAMS = {
         if __name__ == "__main__":
             from rounds import rounds
             options = dict(n_workers=2, threads_per_worker=1, dashboard_address=None)
-            with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+            with distributed.LocalCluster(**options) as cluster, cluster.get_client() as client:
                 rounds(lambda: client.gather(client.map(work.work, range(20), pure=False)))
             print("done")
         """,
