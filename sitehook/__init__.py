@@ -26,7 +26,10 @@ SKIPPED = (
     "jupyter-run",
 )
 JUPYTER_CLIENTS = ("console", "qtconsole", "run")
-RESOURCE_TRACKER = "from multiprocessing.resource_tracker import main"
+RESOURCE_TRACKERS = tuple(
+    f"from {package}.resource_tracker import main"
+    for package in ("multiprocessing", "loky.backend", "joblib.externals.loky.backend")
+)
 FORK_SERVER = "from multiprocessing.forkserver import main"
 SPAWNED = "from multiprocessing.spawn import spawn_main"
 
@@ -172,8 +175,8 @@ def skipped_because(kind: str, what: str, arguments: "list[str]") -> "str | None
     if only := os.environ.get("RTCONSOLE_ONLY", "").strip():
         return None if _matches(called, only) else "RTCONSOLE_ONLY does not name it"
     if kind == "command":
-        if what.startswith(RESOURCE_TRACKER):
-            return "multiprocessing's resource tracker"
+        if what.startswith(RESOURCE_TRACKERS):
+            return "a resource tracker, multiprocessing's or loky's"
         if is_fork_server(what):
             return "multiprocessing's fork server; the processes that it forks have one"
         return None

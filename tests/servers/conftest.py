@@ -2,7 +2,10 @@
 
 import pytest
 from harness import Launcher
-from serving import APPLICATION
+
+pytest.register_assert_rewrite("load", "serving")
+
+from serving import APPLICATION  # noqa: E402  (rewritten first)
 
 
 @pytest.fixture

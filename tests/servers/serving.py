@@ -1,6 +1,7 @@
 """Servers as their users start them: with a console in each process, or without."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -177,10 +178,23 @@ class Server:
                 assert reply.status == "ok", (pid, reply)
             load.wait_for_answers({f"{word} {pid}" for pid in pids})
 
-    def end(self, number: int = signal.SIGTERM, *, runs_no_exit: bool = False) -> Ended:
-        """End it by a signal; return its exit code, and what it wrote without pids and times."""
+    def end(
+        self,
+        number: int = signal.SIGTERM,
+        *,
+        whole_group: bool = False,
+        runs_no_exit: bool = False,
+    ) -> Ended:
+        """End it by a signal; return its exit code, and what it wrote without pids and times.
+
+        Args:
+            whole_group: whether all its processes get the signal, as by Ctrl-C in a terminal.
+        """
         self.known |= self.all_pids()
-        self.program.signal(number)
+        if whole_group:
+            os.killpg(self.pid, number)
+        else:
+            self.program.signal(number)
         return self.ended(runs_no_exit=runs_no_exit)
 
     def ended(self, *, runs_no_exit: bool = False) -> Ended:
