@@ -371,11 +371,15 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:
+        if self.state != RESTING:
+            from . import inherited
+
+            inherited.close_sockets(self.info)
         if self.kernel is not None:
             if self.kernel.runs_cells_here() and self.signal_mask is not None:
                 # a cell forked: the child's only thread is ours, which blocks all signals
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signal_mask)
-            self.kernel.abandon()
+            inherited.forget_imports(self.kernel.abandon())
         self.state = CLOSED
         _close_descriptors(self)
         fresh = Listener(self.label)

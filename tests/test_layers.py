@@ -12,6 +12,7 @@ START_UP = (
     "listener",
     "lifecycle",
     "pending",
+    "inherited",
     "folders",
     "debuglog",
     "curve",
@@ -28,7 +29,16 @@ OPERATOR = (
     ("__main__",),
 )
 # What lives in the program, or gets it there.
-PROGRAM = ("listener", "lifecycle", "pending", "embed", "refusal", "debuglog", "kernel")
+PROGRAM = (
+    "listener",
+    "lifecycle",
+    "pending",
+    "inherited",
+    "embed",
+    "refusal",
+    "debuglog",
+    "kernel",
+)
 
 
 def imports_of(path: Path, *, top_only: bool = False) -> set[str]:
