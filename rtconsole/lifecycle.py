@@ -6,7 +6,6 @@ never looked at and never forks does without.
 """
 
 import _signal
-import _socket
 import _thread
 import os
 import select
@@ -18,6 +17,7 @@ from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
+    import _socket
     from typing import Any
 
 # How long a fork may wait for us, in seconds: for the parked thread to be gone, and for
@@ -38,43 +38,15 @@ DAEMON_PATIENCE = 1.0
 
 
 def open_unusually(self: Listener) -> None:
-    """Open where the environment, or what is wrong with a folder, makes us.
+    from . import unusual
 
-    Raises:
-        OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
-    """
-    from . import folders, settings
-
-    chosen = settings.from_environment()
-    for text in chosen.notes:
-        note(text)
-    if chosen.history:
-        from . import recorder
-
-        recorder.start(chosen.history)
-    self.bind(folders.socket_dir() if chosen.transport == "ipc" else "")
-    if chosen.transport == "tcp":
-        from . import curve
-
-        if curve.supported_here():
-            self.info["curve_publickey"], self.info["curve_secretkey"] = curve.keypair()
-    try:
-        runtime = folders.runtime_dir(os.environ, sys.platform)
-        self.write_file(folders.own_folder(runtime))
-    except OSError as error:
-        fallback = folders.private_temporary_dir()
-        note(f"no connection file in Jupyter's folder, using {fallback}", error)
-        self.write_file(fallback)
-    self.park()
+    unusual.open_it(self)
 
 
 def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str, int]]":
-    """Return a socket for ``channel`` and the loopback address to bind it to."""
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    port = self.info[f"{channel}_port"]
-    if port and os.name == "posix":  # made anew at the address it had
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    return sock, (self.info["ip"], port)
+    from . import unusual
+
+    return unusual.tcp_socket(self, channel)
 
 
 def is_eager(self: Listener) -> bool:
@@ -401,11 +373,15 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:
+        if self.state != RESTING:
+            from . import inherited
+
+            inherited.close_sockets(self.info)
         if self.kernel is not None:
             if self.kernel.runs_cells_here() and self.signal_mask is not None:
                 # a cell forked: the child's only thread is ours, which blocks all signals
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signal_mask)
-            self.kernel.abandon()
+            inherited.forget_imports(self.kernel.abandon())
         self.state = CLOSED
         _close_descriptors(self)
         fresh = Listener(self.label)

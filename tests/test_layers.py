@@ -8,7 +8,7 @@ import rtconsole
 ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = (
-    *("__init__", "listener", "lifecycle", "leftovers", "pending"),
+    *("__init__", "listener", "lifecycle", "leftovers", "pending", "inherited", "unusual"),
     *("folders", "debuglog", "curve", "refusal"),
 )
 
@@ -27,6 +27,8 @@ PROGRAM = (
     "lifecycle",
     "leftovers",
     "pending",
+    "inherited",
+    "unusual",
     "embed",
     "refusal",
     "debuglog",

@@ -258,13 +258,18 @@ class RunningKernel:
         """Tell whether the calling thread is one of the kernel's."""
         return get_ident() in self._threads
 
-    def abandon(self) -> None:
-        """In a forked child: none of the threads is here; let no destructor touch anything."""
+    def abandon(self) -> set[int]:
+        """In a forked child: none of the threads is here; let no destructor touch anything.
+
+        Returns:
+            What ``get_ident`` was in those threads.
+        """
         _abandoned.append(self)
         if self.kernel is not None:
             self.kernel.output.mirror.abandon()
             self.kernel.routes.abandon()
         atexit.register(self._let_go)
+        return self._threads
 
     def say_goodbye(self) -> None:
         """Tell the clients that the kernel goes away.

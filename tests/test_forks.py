@@ -1,0 +1,249 @@
+"""Every way to start a Python process: each has its own console, and none of its parent's."""
+
+import json
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+from harness import Client, Launcher, Program, wait_for
+
+# Each process calls report() first: has it a connection file already? Then it waits for the end.
+HELPER = """
+    import json, os, time
+
+    def report(name):
+        told = dict(name=name, pid=os.getpid(), has_file=os.path.exists(
+            f"{os.environ['HOME']}/.local/share/jupyter/runtime/kernel-rt-{os.getpid()}.json"))
+        fd = os.open(f"{os.environ['HOME']}/reports", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(fd, json.dumps(told).encode() + b"\\n")
+        os.close(fd)
+
+    def wait():
+        while not os.path.exists(f"{os.environ['HOME']}/stop"):
+            time.sleep(0.01)
+
+    def work(name="child"):
+        report(name)
+        wait()
+"""
+FORKED = """
+    pid = {fork}
+    if pid == 0:
+        work()
+        os._exit(0)
+    work("parent")
+    os.waitpid(pid, 0)
+"""
+CHILD = "'-c', 'import helper; helper.work()'"
+WAYS = {
+    "fork": FORKED.format(fork="os.fork()"),
+    "fork in a thread": """
+        import threading
+        def thread():
+            if os.fork() == 0:
+                work()
+                os._exit(0)
+        import warnings
+        warnings.simplefilter("ignore")  # forking beside the main thread is this program's choice
+        threading.Thread(target=thread).start()
+        work("parent")
+        os.wait()
+        """,
+    "pty.fork": FORKED.format(fork="pty.fork()[0]"),
+    "daemon": """
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.closerange(0, 256)
+                for fd in range(3): assert os.open("/dev/null", os.O_RDWR) == fd
+                work()
+            os._exit(0)
+        os.wait()
+        work("parent")
+        """,
+    "subprocess": f"""
+        child = subprocess.Popen([sys.executable, {CHILD}])
+        work("parent")
+        child.wait()
+        """,
+    "posix_spawn": f"""
+        child = os.posix_spawn(sys.executable, [sys.executable, {CHILD}], os.environ)
+        work("parent")
+        os.waitpid(child, 0)
+        """,
+    "fork and exec": f"""
+        pid = os.fork()
+        if pid == 0: os.execv(sys.executable, [sys.executable, {CHILD}])
+        work("parent")
+        os.waitpid(pid, 0)
+        """,
+    **{
+        f"multiprocessing, {method}": f"""
+            import multiprocessing
+            if __name__ == "__main__":
+                child = multiprocessing.get_context({method!r}).Process(target=work)
+                child.start()
+                work("parent")
+                child.join()
+            """
+        for method in ("fork", "spawn", "forkserver")
+    },
+    "ProcessPoolExecutor": """
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+        if __name__ == "__main__":
+            with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+                future = pool.submit(work)
+                work("parent")
+                future.result()
+        """,
+}
+
+
+def start(launch: Launcher, way: str) -> tuple[Program, dict[str, int]]:
+    """Start a program that starts a child, and return it with the pids by name."""
+    launch.script(HELPER, "helper.py")
+    source = "import os, pty, subprocess, sys\nfrom helper import report, wait, work\n"
+    program = launch(source + textwrap.dedent(WAYS[way]), env={"PYTHONPATH": str(launch.home)})
+    return program, wait_for_reports(launch, 2)
+
+
+def wait_for_reports(launch: Launcher, number: int) -> dict[str, int]:
+    """Wait until that many processes have reported, and return their pids by name."""
+    path = launch.home / "reports"
+
+    def reports() -> list[str]:
+        return path.read_text().splitlines() if path.exists() else []
+
+    wait_for(lambda: len(reports()) >= number, "all processes to report")
+    told = [json.loads(line) for line in reports()]
+    assert all(report["has_file"] for report in told), "no console before the program's code"
+    return {report["name"]: report["pid"] for report in told}
+
+
+def stop(launch: Launcher, program: Program) -> None:
+    """Have the processes end, and see that the program ends as it would."""
+    (launch.home / "stop").touch()
+    assert program.wait() == 0, program.describe()
+    assert program.stderr == ""
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Return the sockets that a process holds."""
+    found = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
+
+
+def bound(launch: Launcher, pid: int, also_connected: bool = False) -> set[str]:
+    """Return the sockets that listen at a process's addresses, whoever holds them."""
+    prefix = f"{launch.sockets}/rtconsole/{pid}-"
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    # proc(5): the flag __SO_ACCEPTCON, the inode, the path
+    fields = [line.split() for line in lines if prefix in line]
+    return {f"socket:[{f[6]}]" for f in fields if also_connected or int(f[3], 16) & 0x10000}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_process_has_sockets_file_and_key_of_its_own(launch: Launcher, way: str) -> None:
+    program, pids = start(launch, way)
+    parent, child = pids["parent"], pids["child"]
+    infos = [json.loads(program.connection_file_of(pid).read_text()) for pid in (parent, child)]
+    assert infos[0]["key"] != infos[1]["key"]
+    assert infos[0]["ip"] != infos[1]["ip"]
+    for pid, other in ((parent, child), (child, parent)):
+        # a daemon's are made anew a second after it closed them
+        own = wait_for(lambda pid=pid: bound(launch, pid) & sockets_of(pid), "its sockets")
+        wait_for(lambda pid=pid: len(bound(launch, pid)) == 5, "all of them")
+        assert not own & sockets_of(other)
+    stop(launch, program)
+
+
+def test_a_fork_beside_clients_and_a_running_cell_starts_clean(launch: Launcher) -> None:
+    launch.script(HELPER, "helper.py")
+    program = launch(
+        """
+        import os, sys, time
+        from helper import work, wait
+        steps = 0
+        while not os.path.exists("fork"):
+            print("line", steps, flush=True)
+            steps += 1
+        pid = os.fork()
+        if pid == 0:
+            steps = -1
+            work()
+            os._exit(0)
+        while not os.path.exists("stop"): steps += 1
+        os.waitpid(pid, 0)
+        """,
+        env={"PYTHONPATH": str(launch.home), "PYTHONWARNINGS": "ignore"},
+        cwd=launch.home,
+    )
+    with program.client() as first, program.client() as second:
+        running = first.send("cell = 0\nwhile not os.path.exists('stop-cell'): cell += 1\n'over'")
+        wait_for(lambda: first.iopub("execute_input"), "the cell to run")
+        (launch.home / "fork").touch()
+        child = wait_for_reports(launch, 1)["child"]
+        parents = bound(launch, program.pid, also_connected=True)
+        assert len(parents) > 5, "clients are connected"
+        assert not parents & sockets_of(child)
+        other = Client(program.connection_file_of(child)).ready()
+        try:
+            assert other.value("(steps, os.getpid())") == (-1, child)
+            cell = other.value("globals().get('cell')")
+            assert other.value("globals().get('cell')") == cell, "the cell goes on in the child"
+            assert other.run("print('from the child')").stdout == "from the child\n"
+        finally:
+            other.close()
+        (launch.home / "stop-cell").touch()
+        assert first.finish(running).result == "'over'"
+        before = second.value("steps")
+        wait_for(lambda: second.value("steps") > before, "the program to go on")
+        (launch.home / "stop").touch()
+        assert program.wait() == 0
+    assert program.stderr == ""
+
+
+def test_a_child_can_import_what_a_cell_was_importing(launch: Launcher) -> None:
+    launch.script(HELPER, "helper.py")
+    launch.script(
+        """
+        import os, time
+        with open("importing", "w"): pass
+        while not os.path.exists("imported"): time.sleep(0.01)
+        done = True
+        """,
+        "slow.py",
+    )
+    program = launch(
+        """
+        import os, time
+        from helper import work
+        while not os.path.exists("importing"): time.sleep(0.01)
+        pid = os.fork()
+        if pid == 0:
+            work()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """,
+        env={"PYTHONPATH": str(launch.home), "PYTHONWARNINGS": "ignore"},
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        running = client.send("import slow; slow.done")
+        child = Client(program.connection_file_of(wait_for_reports(launch, 1)["child"])).ready()
+        try:
+            (launch.home / "imported").touch()
+            assert child.run("import slow; slow.done").result == "True"
+        finally:
+            child.close()
+        assert client.finish(running).result == "True"
+        stop(launch, program)
