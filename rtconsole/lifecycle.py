@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any
 
-# How long a fork may wait for us, in seconds: for the parked thread to be gone, and for
-# the one import that a boot is in the middle of.
+# Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
@@ -33,8 +32,7 @@ _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_sh
 
 _holds_first = False
 
-# How long a program that closes all descriptors is left alone, in seconds.
-DAEMON_PATIENCE = 1.0
+DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
 
 
 def open_unusually(self: Listener) -> None:
@@ -243,10 +241,9 @@ def before_fork(self: Listener | None) -> Listener | None:
 
 
 def of_this_process(self: Listener | None) -> Listener | None:
-    """Return the listener; a child that C forked, and no at-fork handler knew of, gets its own.
+    """Return the listener; a child that C forked, unknown to at-fork handlers, gets its own.
 
-    Until then it has its parent's, without the thread: as uWSGI's workers, which run no Python
-    hook (``py-call-osafterfork`` is off).
+    Until then it has its parent's, without the thread: as uWSGI's workers by default.
     """
     if self is None or self.info["rtconsole"]["pid"] == os.getpid():
         return self

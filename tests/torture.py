@@ -54,7 +54,7 @@ def visits(runtime: Path) -> Iterator[list[int]]:
     def visit(path: Path) -> None:
         try:
             info = connection.read(str(path)).info
-            client.execute(info, "len(dir())", lambda message: None, 5.0)
+            client.execute(info, "len(dir())", lambda kind, content: None, 20.0)
             served[0] += 1
         except (RtconsoleError, OSError, ValueError, LookupError):
             pass  # it ended meanwhile
