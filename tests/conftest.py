@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Launcher, Program
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from harness import EXAMPLES, Launcher, Program
 
 
 @pytest.fixture

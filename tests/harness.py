@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from jupyter_client import BlockingKernelClient
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
 # Seconds for anything that happens at once when nothing is wrong; machines are shared.
 PATIENCE = 30.0
 

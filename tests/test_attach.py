@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from attaching import Attach, attach, has, speaker
-from conftest import EXAMPLES
-from harness import PATIENCE, Launcher, Program, wait_for
+from harness import EXAMPLES, PATIENCE, Launcher, Program, wait_for
 
 __all__ = ["attach", "speaker"]
 

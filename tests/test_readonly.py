@@ -170,7 +170,7 @@ def test_cells_that_only_look(program: Program, launch: Launcher) -> None:
         threads = client.run("%threads").stdout
         assert threads.startswith("Thread MainThread (main)\n")
         assert "time.sleep(0.01)" in threads
-        assert "rtconsole" not in threads.replace(str(launch.home), "")
+        assert "Thread rtconsole" not in threads  # nor any other of ours
         # what clients send to hear of the execution count
         assert client.run("", silent=True).status == "ok"
         assert client.run("exit").payload == [{"source": "ask_exit", "keepkernel": True}]
