@@ -1,15 +1,16 @@
-# make demo    see it at work (needs Python and make, nothing else)
-# make test    the suite, on every interpreter from 3.11 to 3.15 found here
+# make demo       see it at work (needs Python and make, nothing else)
+# make test       the suite, on every interpreter from 3.11 to 3.15 found here
 # make endurance  a thousand visits, on the newest of them
-# make torture  CPython's own tests with a console and without, ARGS="-j 2 test_io"
-# make lint    ruff and mypy
-# make bench   what it costs, as ratios in one run
+# make torture    CPython's own tests with a console and without, ARGS="-j 2 test_io"
+# make servers    real servers: gunicorn, uvicorn, uWSGI, celery and others
+# make lint       ruff and mypy
+# make bench      what it costs, as ratios in one run
 
 PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everywhere.py --newest)
 VENV := .venvs/dev
 BIN := $(VENV)/bin
 
-.PHONY: demo test endurance torture lint bench clean
+.PHONY: demo test endurance torture servers lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -27,6 +28,11 @@ lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# uWSGI has to be compiled, and celery's broker is a program of the system's: without, skipped.
+servers: $(VENV)/servers
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check uwsgi
+	$(BIN)/python -m pytest tests/servers $(ARGS)
 
 bench: $(VENV)/bench
 	$(BIN)/python -m pytest bench $(ARGS)

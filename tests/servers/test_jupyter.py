@@ -70,7 +70,7 @@ def test_a_jupyter_server_and_its_kernels_go_on_beside_us(launch: Launcher) -> N
     def scenario(watched: bool) -> Ended:
         port = free_port()
         words = [*tool("jupyter-server"), f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
-        words += ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+        words += ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--log-level=WARN"]
         server = Server(launch, words, watched=watched)
 
         def is_up() -> bool:
@@ -100,6 +100,11 @@ def test_a_jupyter_server_and_its_kernels_go_on_beside_us(launch: Launcher) -> N
         ask(port, "POST", f"kernels/{kernel}/restart")
         (fresh,) = server.wait_for_workers(1, other_than={pid})
         server.check_list({server.pid, fresh})
+        theirs = Client(own)
+        try:  # one that still starts would be interrupted, and would say so
+            assert theirs.ready().run("'again'").result == "'again'"
+        finally:
+            theirs.close()
         ask(port, "DELETE", f"kernels/{kernel}")
         wait_for(lambda: not children(server.pid), "the kernel's end")
         server.check_list({server.pid})
