@@ -72,7 +72,7 @@ def test_exec_gives_up_in_time_and_interrupt_ends_what_still_runs(launch: Launch
     program = launch(SLEEP)
     assert program.connection_file
     code = "import time\nwhile True: time.sleep(0.01)"
-    done = run(launch, "exec", str(program.pid), code, "--timeout", "3")
+    done = run(launch, "exec", str(program.pid), code, "--timeout", "8")
     assert done.returncode == 4
     assert f"rtconsole interrupt {program.pid}" in complaint(done)
     wait_for_status(program, "busy 0")
