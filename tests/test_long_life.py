@@ -30,6 +30,7 @@ from jupyter_client import BlockingKernelClient
 client = BlockingKernelClient()
 client.load_connection_file(sys.argv[1])
 client.start_channels()
+while client.get_iopub_msg()["msg_type"] != "iopub_welcome": pass  # before, output is missed
 client.execute("for _ in range(100): print('x' * 1000)\\nimport time; time.sleep(0.05)")
 while client.get_iopub_msg()["msg_type"] != "stream": pass
 print("begun", flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 import commands
 import pytest
 from attaching import Attach, attach
-from harness import Client, Launcher, Program
+from harness import Client, Launcher, Program, wait_for
 
 __all__ = ["attach"]
 
@@ -176,7 +176,10 @@ def test_cells_that_only_look(program: Program, launch: Launcher) -> None:
         assert client.run("exit").payload == [{"source": "ask_exit", "keepkernel": True}]
         tail = client.send("%tail -n 3")
         speak(launch)
-        assert "asked" in client.iopub("stream")["content"]["text"]
+        # it has begun when it shows something: before, the line is seen, but not in its cell
+        wait_for(
+            lambda: client.iopub("stream")["parent_header"].get("msg_id") == tail, "the tail"
+        )
         client.interrupt()
         assert client.finish(tail).status == "ok"
 
