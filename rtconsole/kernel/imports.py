@@ -4,7 +4,8 @@ A ``comm.py``, ``queue.py`` or ``zmq.py`` beside the script comes first on ``sys
 kernel would import it, and break, and the program's module would be run by us. So where
 there are such names, and only then, the kernel's modules are loaded with an ``__import__``
 of their own, which finds these names in the standard library and site-packages. The
-program's ``import comm`` goes on finding the program's.
+program's ``import comm`` goes on finding the program's. (Nothing is deferred then, see
+:mod:`.deferred`: what is run later would be run without that.)
 
 A name that the program has imported already is loaded a second time, under an alias; one
 that it has not is loaded under its own name (pyzmq's C code imports ``zmq`` by that) and
@@ -23,6 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import Any
+
+from . import deferred
 
 # What the kernel imports beside the standard library.
 _PACKAGES = frozenset(
@@ -202,7 +205,8 @@ def own_imports() -> Iterator[None]:
     trusted = trusted_path()
     shadowed = shadowed_names(trusted)
     if not shadowed:
-        yield
+        with deferred.imports():
+            yield
         return
     with OwnImports(trusted, shadowed).active():
         yield

@@ -25,8 +25,11 @@ _IMPORTS = (
     "IPython.core.completerlib",
     "ipykernel.zmqshell",
     "ipykernel.ipkernel",
+    "ipykernel.control",
     "rtconsole.kernel.iopub",
     "rtconsole.kernel.app",
+    "rtconsole.kernel.profile",
+    "rtconsole.kernel.subshells",
 )
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to

@@ -4,10 +4,10 @@ ipykernel's own threads for them take the program's streams, and a subshell that
 hang the whole kernel when it is deleted.
 """
 
+import uuid
 from functools import partial
 from threading import get_ident
 from typing import Any
-from uuid import uuid4
 
 from ipykernel.shellchannel import ShellChannelThread
 from ipykernel.subshell import SubshellThread
@@ -42,7 +42,7 @@ class Subshells(SubshellManager):
 
     def _create_subshell(self) -> str:
         """As the original, with a thread of ours."""
-        name = str(uuid4())
+        name = str(uuid.uuid4())
         thread = Subshell(name, self._context, self._threads)
         with self._lock_cache:
             self._cache[name] = thread

@@ -1,0 +1,117 @@
+"""What a boot enters in sys.modules and does not run is, for the program, as if it had been."""
+
+import pytest
+from harness import Launcher, Program
+
+# Waits for a visit's end, then does what the test says with modules that were deferred.
+AFTERWARDS = """
+import os, sys, time
+while not os.path.exists("go"): time.sleep(0.005)
+{}
+print("as ever")
+"""
+
+
+@pytest.fixture
+def deferred_in() -> str:
+    return "[n for n, m in __import__('sys').modules.items() if type(m).__name__ == 'Deferred']"
+
+
+def visited(launch: Launcher, then: str) -> Program:
+    """Return a program that was looked into and then did something, ended."""
+    program = launch(AFTERWARDS.format(then), cwd=launch.home)
+    with program.client() as client:
+        client.run("1 + 1")
+    (launch.home / "go").touch()
+    assert program.wait() == 0, program.describe()
+    return program
+
+
+def test_a_visit_leaves_out_what_it_does_not_use(launch: Launcher, deferred_in: str) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        for code in ("1 + 1", "print('x')", "1 / 0", "%who", "import os; os.getcwd?"):
+            client.run(code)
+        deferred = client.value(deferred_in)
+        missing = {"jupyter_client", "ipykernel", "logging.config", "dateutil.parser", "random"}
+        assert missing <= set(deferred)
+        assert not client.value("[n for n in __import__('sys').modules if n == 'ipaddress']")
+
+
+@pytest.mark.parametrize(
+    "then",
+    {
+        "a package": "import jupyter_client; jupyter_client.BlockingKernelClient()",
+        "a name": "from urllib.parse import quote; assert quote('ä') == '%C3%A4'",
+        "all names": "from random import *; assert 0 <= random() < 1 and randint(1, 1) == 1",
+        "a submodule": "import jupyter_client.manager; jupyter_client.manager.KernelManager",
+        "its version": "import ipykernel; assert ipykernel.__version__[0].isdigit()",
+        "what is in it": "import random; assert 'choice' in dir(random)",
+        "no such name": "import random\ntry: random.nothing\nexcept AttributeError: pass\n"
+        "else: sys.exit(1)",
+        "a name that is set": "import random; random.random = 4; random.choice; "
+        "assert random.random == 4",
+        "a name that is deleted": "import random; del random.choice; "
+        "assert not hasattr(random, 'choice')",
+        "again": "import importlib, random; importlib.reload(random); random.choice([1])",
+        "a class": "import random; random.choice; assert type(random) is type(os)",
+        "a logging configuration": "import logging.config; "
+        "logging.config.dictConfig({'version': 1}); logging.config.fileConfig",
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_the_program_finds_modules_as_ever(launch: Launcher, then: tuple[str, str]) -> None:
+    program = visited(launch, then[1])
+    assert (program.stdout, program.stderr) == ("as ever\n", "")
+
+
+def test_who_goes_through_all_modules_loads_none(launch: Launcher, deferred_in: str) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        before = client.value(deferred_in)
+        client.run(
+            """
+            import sys
+            for module in list(sys.modules.values()):
+                for name in ("__warningregistry__", "__file__", "__wrapped__", "__doc__"):
+                    getattr(module, name, None)
+            """
+        )
+        assert client.value(deferred_in) == before
+
+
+def test_threads_that_need_one_at_once_all_get_it(launch: Launcher) -> None:
+    program = visited(
+        launch,
+        """
+import threading
+found, barrier = [], threading.Barrier(8)
+import urllib.parse, jupyter_client
+def need():
+    barrier.wait()
+    found.append((urllib.parse.quote("a b"), jupyter_client.KernelManager.__name__))
+threads = [threading.Thread(target=need) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert found == [("a%20b", "KernelManager")] * 8, found
+""",
+    )
+    assert (program.stdout, program.stderr) == ("as ever\n", "")
+
+
+def test_a_stand_in_does_what_it_stands_for(launch: Launcher) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        client.run(
+            """
+            from datetime import datetime, timedelta, timezone
+            import ipykernel.zmqshell, jupyter_client.jsonutil as jsonutil
+            """
+        )
+        assert client.run("ipykernel.zmqshell.get_connection_file()").error == "RuntimeError"
+        assert client.value("type(jsonutil.tzlocal()).__module__") == "dateutil.tz.tz"
+        for text, offset in [("Z", 0), ("+02:00", 2), ("+0200", 2), (".123456-01:30", -1.5)]:
+            date = f"2026-02-03T04:05:06{text}"
+            client.run(f"parsed = jsonutil.parse_date({date!r})")
+            assert client.value("parsed.utcoffset() / timedelta(hours=1)") == offset
+            assert client.value("(parsed.year, parsed.hour, parsed.second)") == (2026, 4, 6)
