@@ -5,7 +5,8 @@ import os
 import socket
 
 import pytest
-from harness import Client, Launcher, Program, wait_for
+import zmq
+from harness import PATIENCE, Client, Launcher, Program, wait_for
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
@@ -144,4 +145,29 @@ def test_an_eager_kernel_boots_without_a_client(launch: Launcher) -> None:
     program = launch("import time\ntime.sleep(60)", env={"RTCONSOLE_EAGER": "1"})
     assert program.connection_file
     wait_for(lambda: "the kernel runs" in program.log, "the kernel")
+    assert_served(program)
+
+
+def junk_frames() -> bytes:
+    """Return messages as ZMTP 1.0 has them: some are subscriptions, most are none."""
+    bodies = [b"x", b"\x01topic", b"y" * 100, b"\x00topic", b"", b"z", b"\x00"]
+    return b"".join(bytes([len(body) + 1, 0]) + body for body in bodies)
+
+
+def test_clients_are_told_beside_those_that_send_junk_on_iopub(program: Program) -> None:
+    info = program.info
+    if info["transport"] == "tcp":
+        pytest.skip("nobody gets so far without the keys")
+    assert_served(program)
+    with zmq.Context() as context:
+        for _ in range(120):
+            junk = [connect(program, "iopub") for _ in range(3)]
+            with context.socket(zmq.SUB) as subscriber:
+                subscriber.subscribe(b"")
+                subscriber.connect(f"ipc://{info['ip']}-{info['iopub_port']}")
+                for sock in junk:
+                    with sock, contextlib.suppress(OSError):  # hung up on already
+                        sock.sendall(junk_frames() * 10)
+                assert subscriber.poll(PATIENCE * 1000), "a client that is told nothing"
+                assert b"iopub_welcome" in b"".join(subscriber.recv_multipart())
     assert_served(program)

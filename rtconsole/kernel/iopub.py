@@ -7,6 +7,7 @@ that a full queue is one client's (ZMQ_XPUB_NODROP), and what that client cannot
 is kept for it here, up to a limit, from which on the oldest output is dropped.
 """
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
-from .peers import connection_of, peer_of
+from .peers import address_of, connection_of, hang_up, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
 # in bytes.
@@ -29,12 +30,17 @@ class Message(NamedTuple):
     """A serialized message.
 
     Attributes:
-        frames: as for ``send_multipart``.
-        lines: of output in it, which may be dropped; ``None`` if it must not be.
+        frames: as for ``send_multipart``; the last is the content.
+        is_output: it may be dropped.
     """
 
     frames: list[Any]
-    lines: int | None = None
+    is_output: bool = False
+
+    @property
+    def lines(self) -> int:
+        """The lines of output in it, counted when they are asked for: they hardly ever are."""
+        return str(json.loads(bytes(self.frames[-1]))["text"]).count("\n")
 
     @property
     def size(self) -> int:
@@ -76,7 +82,7 @@ class Subscriber:
         rest = []
         while self.size > limit and self.waiting:
             old = self.waiting.popleft()
-            if old.lines is None:
+            if not old.is_output:
                 rest.append(old)
             else:
                 self.size -= old.size
@@ -116,7 +122,7 @@ class IOPub(IOPubThread):
         self._limit = limit
         self._plain: list[bytes] = []
         self._serial = 0
-        self._tags: deque[bytes] = deque()  # given to connections, of messages not yet read
+        self._address = address_of(socket)
         self._retry = _RETRY
         self._retrying = False
         self.on_change = lambda: None
@@ -140,28 +146,28 @@ class IOPub(IOPubThread):
         self.io_loop.asyncio_loop.add_reader(self.socket.FD, self._hear)
 
     def _hear(self) -> None:
-        """Enter clients that subscribe, and see which have gone."""
+        """Enter clients that subscribe, and see which have gone.
+
+        A subscription is answered to the connection that libzmq takes what was read last to
+        be from. Messages that are none of its business (junk, on a channel that takes none)
+        are counted there like subscriptions: from one on until all is read that has come in,
+        nobody can tell whose turn it is, and who subscribes has to connect once more.
+        """
+        is_sure = True
         while not self.closed and self.socket.EVENTS & zmq.POLLIN:
             frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            # For the connection that libzmq takes this for. Messages that are none of its
-            # business (junk, on a channel that takes no messages) are counted there like
-            # subscriptions: so the tags of those behind them are due already.
-            self._serial += 1
-            self._tags.append(b"\0%d:" % self._serial)
-            self.socket.setsockopt(zmq.SUBSCRIBE, self._tags[-1])
             data = frame.bytes
             event, topic = data[:1], data[1:]
-            if event not in (b"\0", b"\x01"):
-                continue
-            tag = self._tags.popleft()
             fd = connection_of(frame)  # -1 if it is closed
-            if event == b"\x01":
-                self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
+            is_sure = is_sure and event in (b"\0", b"\x01")
+            if event == b"\x01" and is_sure:
+                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
             elif event == b"\0" and not topic:
                 self._leave(fd)
             elif event == b"\0" and topic in self._plain:
                 self._plain.remove(topic)
-        self._tags.clear()
+            elif not is_sure:
+                hang_up(fd, self._address)
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -170,8 +176,10 @@ class IOPub(IOPubThread):
             self.socket.setsockopt(zmq.SUBSCRIBE, topic)
             self._broadcast([topic, *self._welcome(topic).frames])
 
-    def _enter(self, tag: bytes, fd: int) -> None:
-        new = Subscriber(tag, fd)
+    def _enter(self, fd: int) -> None:
+        self._serial += 1
+        new = Subscriber(b"\0%d:" % self._serial, fd)
+        self.socket.setsockopt(zmq.SUBSCRIBE, new.tag)
         self._give(new, self._welcome(b""))
         self.subscribers.append(new)
         self.on_change()
@@ -223,29 +231,30 @@ class IOPub(IOPubThread):
 
     def publish(self, message: Message) -> None:
         """Send a message to every client, or keep it for those that are slow."""
-        self.publish_each(lambda _: message)
+        self.publish_each(lambda _: [message])
 
-    def publish_each(self, make: Callable[[Subscriber | None], Message | None]) -> None:
-        """Send each client its own version of a message.
+    def publish_each(self, make: Callable[[Subscriber | None], list[Message]]) -> None:
+        """Send each client its own version of some messages.
 
         Args:
-            make: returns it, or nothing; for ``None`` the one for those who are not addressed
-                one by one.
+            make: returns them; for ``None`` those for clients that are not addressed one by
+                one.
         """
         if self.closed:
             return
         for subscriber in self.subscribers:
-            message = make(subscriber)
-            if message is not None:
+            for message in make(subscriber):
                 self._give(subscriber, message)
-        if self._plain and (message := make(None)) is not None:
-            self._broadcast(message.frames)
+        if self._plain:
+            for message in make(None):
+                self._broadcast(message.frames)
         self._hear()  # sending takes the notice of what came in meanwhile
 
     def send_to(self, subscriber: Subscriber, message: Message) -> None:
         """Send a message to one client."""
         if not self.closed:
             self._give(subscriber, message)
+            self.io_loop.asyncio_loop.call_soon(self._hear)  # as above
 
     def backlog(self) -> int:
         """Return how many bytes wait for every client at least: 0 if one keeps up."""
@@ -292,6 +301,7 @@ class IOPub(IOPubThread):
                 subscriber.size -= subscriber.waiting.popleft().size
                 progress = True
             slow = slow or bool(subscriber.waiting)
+        self._hear()
         if slow:
             self._retrying = True
             self._retry = _RETRY if progress else min(2 * self._retry, _LONGEST_RETRY)

@@ -7,7 +7,7 @@ from rtconsole.settings import Settings
 
 from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
-from .pieces import Piece, Text, dropped, split
+from .pieces import LARGEST, Piece, Text, dropped, split
 from .publisher import Publisher
 
 # Seconds of silence after the answer to a kernel_info_request, and at most until then:
@@ -129,24 +129,25 @@ class Output:
             for stream, text in self.recorder.kept() if self._settings.history else ():
                 metadata = Piece(stream, None, "").metadata(kept=True)
                 for part in split(text):
-                    message = self._message(Text(stream, part, {}, metadata))
-                    self._iopub.send_to(newcomer, message)
+                    for message in self._messages(Text(stream, part, {}, metadata)):
+                        self._iopub.send_to(newcomer, message)
 
     def _send(self, item: Text) -> None:
         """Send a stream message: a cell's to all, the program's to each as it shows it best."""
         if item.parent is not None:
-            self._iopub.publish(self._message(item))
+            for message in self._messages(item):
+                self._iopub.publish(message)
             return
         tailing = {tail.process for tail in self.publisher.tails} - {None}
-        made: dict[str, Message] = {}
+        made: dict[str, list[Message]] = {}
 
-        def make(subscriber: Subscriber | None) -> Message | None:
+        def make(subscriber: Subscriber | None) -> list[Message]:
             if subscriber is not None and subscriber.process in tailing:
-                return None  # its %tail chooses what it sees
+                return []  # its %tail chooses what it sees
             parent = self._parent_for(subscriber)
             key = parent.get("msg_id", "")
             if key not in made:
-                made[key] = self._message(item._replace(parent=parent))
+                made[key] = self._messages(item._replace(parent=parent))
             return made[key]
 
         self._iopub.publish_each(make)
@@ -161,13 +162,17 @@ class Output:
         process = None if subscriber is None else subscriber.process
         return self._last.get(process, {})
 
-    def _message(self, item: Text) -> Message:
-        """Return a stream message."""
+    def _messages(self, item: Text) -> list[Message]:
+        """Return a stream message; several, if its JSON text would be larger than ``LARGEST``."""
         content = {"name": item.stream, "text": item.text}
         message = self._session.msg("stream", content, item.parent or {}, metadata=item.metadata)
         frames = self._session.serialize(message, ident=f"stream.{item.stream}".encode())
-        return Message(frames, lines=item.text.count("\n"))
+        if len(frames[-1]) <= LARGEST or len(item.text) < 2:
+            return [Message(frames, is_output=True)]
+        middle = len(item.text) // 2
+        halves = item.text[:middle], item.text[middle:]
+        return [part for half in halves for part in self._messages(item._replace(text=half))]
 
     def _dropped_notice(self, lines: int) -> Message:
         metadata = Piece("stderr", None, "").metadata(dropped=lines)
-        return self._message(Text("stderr", dropped(lines), {}, metadata))
+        return self._messages(Text("stderr", dropped(lines), {}, metadata))[0]

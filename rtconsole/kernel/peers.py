@@ -19,6 +19,7 @@ class Peer(NamedTuple):
 
 
 UNKNOWN = Peer()
+_UNIX = getattr(socket, "AF_UNIX", None)
 
 _DELIMITER = b"<IDS|MSG>"
 _MOST_IDENTITIES = 16  # and no search through all that somebody sends
@@ -42,19 +43,8 @@ def peer_of(fd: int) -> Peer:
     That is on Linux and for Unix sockets (unix(7), SO_PEERCRED).
     """
     option = getattr(socket, "SO_PEERCRED", None)
-    if fd < 0 or option is None:
-        return UNKNOWN
-    try:
-        own = os.dup(fd)  # libzmq may close it at any moment
-    except OSError:
-        return UNKNOWN
-    try:
-        connection = socket.socket(fileno=own)
-    except OSError:  # it was closed, and is something else by now
-        os.close(own)
-        return UNKNOWN
-    with connection:
-        if connection.family != getattr(socket, "AF_UNIX", None):
+    with _duplicate(fd) as connection:
+        if option is None or connection is None or connection.family != _UNIX:
             return UNKNOWN
         try:
             pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, 12))
@@ -62,6 +52,48 @@ def peer_of(fd: int) -> Peer:
             return UNKNOWN
     # 0 is a process that this one's pid namespace does not show; -1 no user of this one's
     return Peer(pid or None, uid if uid >= 0 else None)
+
+
+def hang_up(fd: int, address: object) -> None:
+    """End a connection; a client of ZMQ's connects anew.
+
+    Args:
+        address: the channel's own, which no socket of the program's can have. What has not is
+            no connection to it, any more.
+    """
+    with _duplicate(fd) as connection:
+        try:
+            if connection is not None and connection.getsockname() == address:
+                connection.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other end was faster
+            pass
+
+
+def address_of(bound: Any) -> object:
+    """Return what ``getsockname`` says of connections to a bound ZMQ socket."""
+    kind, _, address = bound.last_endpoint.decode().partition("://")
+    if kind == "ipc":
+        return address
+    ip, _, port = address.rpartition(":")
+    return ip, int(port)
+
+
+@contextmanager
+def _duplicate(fd: int) -> Iterator[socket.socket | None]:
+    """Hold a connection of libzmq's, which may close it at any moment; ``None`` if it has."""
+    try:
+        own = os.dup(fd)
+    except OSError:  # also -1
+        yield None
+        return
+    try:
+        connection = socket.socket(fileno=own)
+    except OSError:  # it was closed, and is something else by now
+        os.close(own)
+        yield None
+        return
+    with connection:
+        yield connection
 
 
 _current: ContextVar[Peer] = ContextVar("rtconsole_peer", default=UNKNOWN)

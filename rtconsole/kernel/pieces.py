@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 # No message is larger than this, in bytes of its JSON text.
 LARGEST = 950_000
-# Of this many characters the JSON text is never larger: at most six bytes each (\u0000).
-_ALWAYS_FITS = LARGEST // 6
-
-_CONTROL = bytes(c for c in range(32) if c not in b"\t\n\r")
+# Text of so many bytes fits, unless there is much in it that JSON has to escape. How much is
+# not looked for: in a flood that would be as dear as to make the message.
+_FITS = LARGEST * 3 // 4
 
 
 class Text(NamedTuple):
@@ -62,24 +61,17 @@ def by_stream(pieces: list[Piece]) -> list[Piece]:
 
 
 def split(text: str) -> Iterator[str]:
-    """Yield ``text`` in pieces of which each fits into a message, as UTF-8 can have it.
+    """Yield ``text`` in pieces that hardly need to be split any more, as UTF-8 can have it.
 
     Lone surrogates, legal in a str, have no UTF-8: they become escapes.
     """
-    if not text:
-        return
+    length = _FITS
     if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    if len(text) > _ALWAYS_FITS:
-        encoded = text.encode()
-        # escaped: control characters six bytes; line ends, quotes, backslashes two
-        control = len(encoded) - len(encoded.translate(None, _CONTROL))
-        two = sum(encoded.count(c) for c in (b"\n", b"\r", b"\t", b'"', b"\\"))
-        if len(encoded) + two + 5 * control > LARGEST:
-            for at in range(0, len(text), _ALWAYS_FITS):
-                yield text[at : at + _ALWAYS_FITS]
-            return
-    yield text
+        encoded = text.encode("utf-8", "backslashreplace")
+        text = encoded.decode()
+        length = max(1, _FITS * len(text) // len(encoded))
+    for at in range(0, len(text), length):
+        yield text[at : at + length]
 
 
 def dropped(lines: int) -> str:
