@@ -177,9 +177,7 @@ def test_cells_that_only_look(program: Program, launch: Launcher) -> None:
         tail = client.send("%tail -n 3")
         speak(launch)
         # it has begun when it shows something: before, the line is seen, but not in its cell
-        wait_for(
-            lambda: client.iopub("stream")["parent_header"].get("msg_id") == tail, "the tail"
-        )
+        wait_for(lambda: client.iopub("stream")["parent_header"].get("msg_id") == tail, "the tail")
         client.interrupt()
         assert client.finish(tail).status == "ok"
 
