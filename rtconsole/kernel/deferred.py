@@ -35,7 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "pprint": ("pformat",),
     "random": (),
     "tempfile": (),
-    "urllib.parse": (),
+    "urllib.parse": ("quote_from_bytes",),  # pathlib, until Python 3.12
     "zmq.eventloop": (),
 }
 
