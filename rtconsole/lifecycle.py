@@ -215,7 +215,7 @@ def boot_failed(self: Listener, error: BaseException) -> None:
     try:
         from . import refusal
 
-        refusal.serve(self.info, self.sockets, f"{type(error).__name__}: {error}")
+        refusal.serve(self, f"{type(error).__name__}: {error}")
     except BaseException as worse:  # protects the program, likewise
         note("nor could the client be told", worse)
 

@@ -1,4 +1,5 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written. And its
+end in a process that goes on.
 
 Standard library only. Imported only where there is such a reason.
 """
@@ -6,8 +7,12 @@ Standard library only. Imported only where there is such a reason.
 import _socket
 import os
 import sys
+from time import monotonic, sleep
 
-from .listener import Listener, note
+from .listener import BOOTING, CLOSED, Listener, note
+
+# Seconds that the end of an interpreter in a process that goes on waits for a boot under way.
+_LONGEST_BOOT = 5.0
 
 
 def open_it(self: Listener) -> None:
@@ -48,3 +53,21 @@ def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str
     if port and os.name == "posix":  # made anew at the address it had
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     return sock, (self.info["ip"], port)
+
+
+def close_for_good(self: Listener) -> None:
+    """Close in a process that goes on when Python has ended, and may start it again.
+
+    No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
+    boot that is under way cannot be stopped, and is waited for.
+    """
+    deadline = monotonic() + _LONGEST_BOOT
+    while self.state == BOOTING and monotonic() < deadline:
+        sleep(0.005)
+    if self.state == "refusing" and self.pipe is not None:
+        self.state = CLOSED
+        os.write(self.pipe[1], b"x")
+        self.gone.acquire(timeout=_LONGEST_BOOT)
+    from . import lifecycle
+
+    lifecycle.close(self)

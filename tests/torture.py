@@ -5,10 +5,12 @@
 Runs parts of the ``test`` package that comes with this interpreter. A visit attaches to a
 process, runs a cell in it and leaves: the process that runs the tests is visited before the
 first test begins and every 200 ms from then on, and so are the processes that it starts.
-Prints what differs, test by test. What differs is run again, those tests only, three times in each of the
-three ways, before it counts: a difference is an outcome that those tests then have now and
-again with a console, and never without. What cannot be helped is in docs/known-differences.md. Exit code 1 if something
-differs that is not there, or if a process was never visited.
+
+Prints what differs, test by test. What differs is run again, those tests only, three times in
+each of the three ways, before it counts: a difference is an outcome that those tests then have
+now and again with a console, and never without. What cannot be helped is in
+docs/known-differences.md. Exit code 1 if something differs that is not there, or if the tests'
+process was never visited.
 """
 
 import argparse
@@ -22,9 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -60,6 +60,19 @@ def import_patiently(gate: Any, name: str) -> None:
         __import__(name)
 
 
+def refuse_a_second_life() -> None:
+    """Raise if an interpreter that has ended, in this process, had zmq imported.
+
+    Where C has Python in it, it may end it and start it again. Cython keeps a module's state
+    in C, of which some then belongs to the first interpreter: its import fails, or crashes.
+    """
+    if "zmq" in sys.modules or not os.path.exists("/proc/self/maps"):
+        return
+    with open("/proc/self/maps", errors="replace") as maps:
+        if "/zmq/backend/cython/_zmq." in maps.read():
+            raise ImportError("an earlier interpreter of this process had zmq; no second can")
+
+
 class RunningKernel:
     """The kernel and its threads, as the listener sees them."""
 
@@ -77,6 +90,7 @@ class RunningKernel:
         self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
+        refuse_a_second_life()
         with listener.gate:
             import zmq
 
