@@ -45,7 +45,8 @@ KNOWN = Path(__file__).parent.parent / "docs" / "known-differences.md"
 
 EVERY = 0.2  # seconds between two visits
 ANSWER = 20.0  # seconds for one
-LONGEST = 1800  # seconds for a module
+LONGEST = 400  # seconds for a module
+FATAL = 3  # tests that end the process, or do not end, before a module is given up
 ROUNDS = 3  # of what differed
 
 # The tests begin once the file is there: after the first visit, if there is to be one.
@@ -70,23 +71,26 @@ _OUTCOME = re.compile(r"(?:\.\.\. |^)(ok|FAIL|ERROR|skipped|expected failure|une
 # What the test runner says of a module that leaves something behind.
 _REMARK = re.compile(r"^Warning -- (.*)$|(altered the execution environment)", re.MULTILINE)
 
+NO_END = "no end"  # it hung, or the process crashed
 WHOLE, REMARKS = "(the whole)", "(what the runner remarks)"
 
 
 class Visits:
     """Visits to a process and to those that it starts, until told to stop."""
 
-    def __init__(self, runtime: Path, pid: int) -> None:
+    def __init__(self, runtime: Path) -> None:
         self.runtime = runtime
-        self.main = runtime / f"kernel-rt-{pid}.json"
+        self.main = runtime
         self.cells = 0  # that ran in the process
         self.elsewhere = 0  # and in those that it started
         self.unanswered: list[str] = []
         self.first = threading.Event()
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=go) for go in (self._here, self._there)]
+        self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
+    def start(self, pid: int) -> None:
+        self.main = self.runtime / f"kernel-rt-{pid}.json"
+        self._threads = [threading.Thread(target=go) for go in (self._here, self._there)]
         for thread in self._threads:
             thread.start()
 
@@ -138,12 +142,37 @@ class Run(NamedTuple):
     output: str
 
 
-def run(module: str, way: str, only: tuple[str, ...] = ()) -> Run:
-    """Run a module's tests in one of the three ways.
+def run(module: str, way: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Run:
+    """Run a module's tests in one of the three ways; again after one that ends the process.
 
     Args:
         only: of these tests only, patterns as for ``-m``.
+        without: these, as for ``-i``.
     """
+    done = _run_once(module, way, only, without)
+    for _ in range(FATAL):
+        fatal = [test for test, outcome in done.outcomes.items() if outcome == NO_END]
+        if not fatal or done.outcomes[WHOLE] == "exit 0":
+            break
+        rest = _run_once(module, way, only, (*without, *(pattern(test) for test in fatal)))
+        done = rest._replace(
+            outcomes={**rest.outcomes, **dict.fromkeys(fatal, NO_END)},
+            cells=done.cells + rest.cells,
+            elsewhere=done.elsewhere + rest.elsewhere,
+            unanswered=done.unanswered + rest.unanswered,
+            seconds=done.seconds + rest.seconds,
+            output=done.output + rest.output,
+        )
+        without = (*without, *(pattern(test) for test in fatal))
+    return done
+
+
+def pattern(test: str) -> str:
+    """Return what ``-m`` and ``-i`` know a test by."""
+    return "*." + ".".join(test.split(".")[-2:])
+
+
+def _run_once(module: str, way: str, only: tuple[str, ...], without: tuple[str, ...]) -> Run:
     home = Path(tempfile.mkdtemp(prefix="rt-"))
     (home / "run").mkdir(mode=0o700)
     dropped = ("PYTHON", "RTCONSOLE", "JUPYTER", "XDG_", "PYTEST", "COV_")
@@ -151,9 +180,11 @@ def run(module: str, way: str, only: tuple[str, ...] = ()) -> Run:
     env.update(HOME=str(home), XDG_RUNTIME_DIR=str(home / "run"))
     env["RTCONSOLE"] = "0" if way == "without" else "1"
     starter = STARTER.format(go=str(home / "go"))
-    argv = [sys.executable, "-c", starter, "-v", "--timeout", "600", module]
-    argv += [word for pattern in only for word in ("-m", pattern)]
+    argv = [sys.executable, "-c", starter, "-v", "--timeout", str(LONGEST), module]
+    argv += [word for some in only for word in ("-m", some)]
+    argv += [word for some in without for word in ("-i", some)]
     begun = time.monotonic()
+    visits = Visits(home / ".local/share/jupyter/runtime")
     try:
         with (home / "output").open("w+b") as output:
             process = subprocess.Popen(
@@ -165,13 +196,12 @@ def run(module: str, way: str, only: tuple[str, ...] = ()) -> Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            visits = Visits(home / ".local/share/jupyter/runtime", process.pid)
             try:
                 if way == "visited":
-                    visits.start()
+                    visits.start(process.pid)
                     visits.first.wait(60)
                 (home / "go").touch()
-                process.wait(LONGEST)
+                process.wait(LONGEST + 10)
             except subprocess.TimeoutExpired:
                 pass  # told of by the exit code
             finally:
@@ -180,22 +210,15 @@ def run(module: str, way: str, only: tuple[str, ...] = ()) -> Run:
                 except ProcessLookupError:
                     pass
                 process.wait()
-                if way == "visited":
-                    visits.stop()
+                visits.stop()
             output.seek(0)
             text = output.read().decode(errors="replace")
     finally:
         shutil.rmtree(home, ignore_errors=True)
     found = parsed(text)
     found[WHOLE] = f"exit {process.returncode}"
-    return Run(
-        found,
-        visits.cells,
-        visits.elsewhere,
-        visits.unanswered,
-        time.monotonic() - begun,
-        text,
-    )
+    taken = time.monotonic() - begun
+    return Run(found, visits.cells, visits.elsewhere, visits.unanswered, taken, text)
 
 
 def parsed(text: str) -> dict[str, str]:
@@ -205,8 +228,8 @@ def parsed(text: str) -> dict[str, str]:
     for line in text.splitlines():
         if begun := _BEGUN.match(line):
             name = f"{begun[2]}" if begun[2].endswith(begun[1]) else f"{begun[2]}.{begun[1]}"
-            found.setdefault(name, "no end")
-        if name and found.get(name) == "no end" and (outcome := _OUTCOME.search(line)):
+            found.setdefault(name, NO_END)
+        if name and found.get(name) == NO_END and (outcome := _OUTCOME.search(line)):
             found[name] = outcome[1]
     found[REMARKS] = "some" if _REMARK.search(text) else "none"
     return found
@@ -223,15 +246,26 @@ class Difference(NamedTuple):
 
 
 class Torture:
-    """Modules run three ways, and what is kept of it."""
+    """Modules run three ways, and what is kept of it.
 
-    def __init__(self, results: Path | None, keep: Path | None) -> None:
+    Args:
+        results: a file that gets a line of JSON for each run.
+        keep: a folder for what the tests print.
+        at_once: run a module in all three ways at the same time: of short ones, that wait.
+    """
+
+    def __init__(
+        self, results: Path | None = None, keep: Path | None = None, at_once: bool = False
+    ) -> None:
         self.results = results
         self.keep = keep
+        self.at_once = at_once
         self._lock = threading.Lock()
 
-    def run(self, module: str, way: str, only: tuple[str, ...] = ()) -> Run:
-        done = run(module, way, only)
+    def run(
+        self, module: str, way: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
+    ) -> Run:
+        done = run(module, way, only, without)
         with self._lock:
             count = len(done.outcomes) - 2
             text = f"{module}, {way}: {count} tests, {done.seconds:.0f} s"
@@ -252,18 +286,28 @@ class Torture:
 
     def differing(self, module: str) -> tuple[list[Difference], bool]:
         """Return what differs for certain, and whether the tests' process was visited."""
-        first = {way: self.run(module, way) for way in WAYS}
+        if self.at_once:
+            with ThreadPoolExecutor(len(WAYS)) as pool:
+                runs = pool.map(lambda way: self.run(module, way), WAYS)
+                first = dict(zip(WAYS, runs, strict=True))
+            endless: tuple[str, ...] = ()
+        else:
+            first = {"without": self.run(module, "without")}
+            ends = first["without"].outcomes.items()
+            endless = tuple(pattern(test) for test, end in ends if end == NO_END)
+            first |= {way: self.run(module, way, without=endless) for way in WAYS[1:]}
         suspects = {
             (test, way)
             for way in WAYS[1:]
             for test in first["without"].outcomes.keys() | first[way].outcomes.keys()
             if self._pair(first, way, test)[0] != self._pair(first, way, test)[1]
+            and pattern(test) not in endless
         }
         visited = first["visited"].cells > 0
         tests = sorted({test for test, _ in suspects if not test.startswith("(")})
         again: list[dict[str, Run]] = []
         if tests:
-            only = tuple("*." + ".".join(test.split(".")[-2:]) for test in tests)
+            only = tuple(pattern(test) for test in tests)
             again = [{way: self.run(module, way, only) for way in WAYS} for _ in range(ROUNDS)]
         elif suspects:  # no single test's: crashed, or left something
             again = [{way: self.run(module, way) for way in WAYS}]
@@ -284,6 +328,11 @@ class Torture:
     def _pair(runs: dict[str, Run], way: str, test: str) -> tuple[str, str]:
         ours, plain = runs[way].outcomes, runs["without"].outcomes
         return ours.get(test, "not run"), plain.get(test, "not run")
+
+
+def name_of(test: str) -> str:
+    """Return what docs/known-differences.md calls a test."""
+    return test.rpartition(".")[2]
 
 
 def known() -> set[tuple[str, str]]:
@@ -320,7 +369,7 @@ def main() -> int:
     wrong = 0
     for module, (found, visited) in results.items():
         for row in found:
-            is_known = (row.test.rpartition(".")[2], row.way) in explained
+            is_known = (name_of(row.test), row.way) in explained
             wrong += not is_known
             mark = "known" if is_known else "NEW"
             print(f"{mark:6} {module:34} {row.way:8} {row.ours:10} not {row.plain:10} {row.test}")
