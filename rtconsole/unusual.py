@@ -5,11 +5,15 @@ Standard library only. Imported only where there is such a reason.
 """
 
 import _socket
+import atexit
 import os
 import sys
 from time import monotonic, sleep
 
 from .listener import BOOTING, CLOSED, Listener, note
+
+# Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
+ENDED = "RTCONSOLE_ENDED"
 
 # Seconds that the end of an interpreter in a process that goes on waits for a boot under way.
 _LONGEST_BOOT = 5.0
@@ -61,6 +65,8 @@ def close_for_good(self: Listener) -> None:
     No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
     boot that is under way cannot be stopped, and is waited for.
     """
+    # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
+    os.putenv(ENDED, str(os.getpid()))
     deadline = monotonic() + _LONGEST_BOOT
     while self.state == BOOTING and monotonic() < deadline:
         sleep(0.005)
@@ -71,3 +77,22 @@ def close_for_good(self: Listener) -> None:
     from . import lifecycle
 
     lifecycle.close(self)
+
+
+def lives_again() -> str | None:
+    """Take the mark of an earlier interpreter; return why the next one gets no console, if so."""
+    if os.environ.pop(ENDED, "") != str(os.getpid()):
+        return None
+    reason = unsafe_again(sys.version_info[:2])
+    if reason:
+        atexit.register(os.putenv, ENDED, str(os.getpid()))
+    return reason
+
+
+def unsafe_again(version: tuple[int, int]) -> str | None:
+    """Return why a second interpreter of a process must not import what an earlier one has.
+
+    In Python 3.12 functions of C modules that take keywords (``_ssl``'s) keep what they know
+    of them in static memory, past the end of the interpreter that it belongs to, and crash.
+    """
+    return "Python 3.12 crashes when C modules are imported again" if version == (3, 12) else None

@@ -54,6 +54,12 @@ def activate() -> None:
             return
         if not is_main_interpreter():
             return
+        if "RTCONSOLE_ENDED" in os.environ:  # C has ended an interpreter of this process before
+            from rtconsole import unusual
+
+            if reason := unusual.lives_again():
+                _note(f"no console: {reason}")
+                return
         kind, what, arguments = program(sys.orig_argv)
         if reason := skipped_because(kind, what, arguments):
             from rtconsole import lifecycle

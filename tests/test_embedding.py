@@ -12,6 +12,7 @@ import pytest
 from harness import Launcher, Program, wait_for
 
 import sitehook
+from rtconsole import unusual
 
 SOURCE = Path(__file__).parent / "embedding.c"
 
@@ -152,10 +153,16 @@ def test_a_console_answers_while_c_runs_without_the_interpreter(start: Start) ->
     leave(program)
 
 
+# From the second interpreter of a process on: unusual.unsafe_again.
+lives_again = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="no console there")
+
+
+@lives_again
 def test_each_life_has_a_console_of_its_own_and_leaves_no_thread_or_descriptor(
     start: Start,
 ) -> None:
-    program = start("twice")
+    # what the program itself has imported in its earlier lives
+    program = start("twice", source="import asyncio, ctypes, sqlite3, ssl\n" + WAITS)
     keys = set()
     for life in range(3):
         wait_for(lambda life=life: program.stdout.count("begins") > life, f"life {life}")
@@ -172,6 +179,7 @@ def test_each_life_has_a_console_of_its_own_and_leaves_no_thread_or_descriptor(
     assert len(keys) == 3
 
 
+@lives_again
 def test_a_life_after_one_that_was_looked_into_says_why_it_has_no_kernel(start: Start) -> None:
     program = start("twice")
     with program.client() as stays:
@@ -200,6 +208,35 @@ def test_an_interpreter_that_ends_while_a_kernel_boots_may_start_again(start: St
         wait_for(lambda: program.stdout.count("ends") == 3, "the other lives")
     (program.home / "stay").touch()
     leave(program)
+
+
+def test_what_follows_where_c_modules_crash_has_none(start: Start) -> None:
+    source = f"""
+import os, sys, time
+{WAITS}
+file = os.path.expanduser(f"~/.local/share/jupyter/runtime/kernel-rt-{{os.getpid()}}.json")
+print(os.path.exists(file), "RTCONSOLE_ENDED" in os.environ, flush=True)
+"""
+    program = start("twice", source=source)
+    with program.client() as client:
+        client.run("import ssl")
+        (program.home / "stay").unlink()
+        has_one = [line for line in wait_for_end(program) if line.startswith(("True", "False"))]
+    again = sys.version_info[:2] != (3, 12)
+    assert has_one == ["True False", f"{again} False", f"{again} False"]
+    assert ("crashes when C modules" in program.log) is not again
+    assert program.stderr == ""
+
+
+def test_where_a_second_interpreter_is_unsafe() -> None:
+    assert unusual.unsafe_again((3, 12))
+    assert unusual.unsafe_again((3, 11)) is None
+    assert unusual.unsafe_again((3, 13)) is None
+
+
+def wait_for_end(program: Program) -> list[str]:
+    assert program.wait() == 0, program.describe()
+    return program.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

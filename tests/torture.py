@@ -49,9 +49,11 @@ LONGEST = 400  # seconds for a module
 FATAL = 3  # tests that end the process, or do not end, before a module is given up
 ROUNDS = 3  # of what differed
 
-# The tests begin once the file is there: after the first visit, if there is to be one.
+# The tests begin once the file is there: after the first visit, if there is to be one. SIGINT
+# is ignored in what a shell runs in the background; some tests wait for it for ever.
 STARTER = """
-import os, runpy, time
+import os, runpy, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 while not os.path.exists({go!r}):
     time.sleep(0.01)
 runpy.run_module("test", run_name="__main__", alter_sys=True)
