@@ -89,7 +89,7 @@ def stop() -> None:
 def close(self: Listener) -> None:
     """Take everything back: thread or kernel, sockets, files."""
     if self.state == PARKED:
-        _unpark(self)
+        unpark(self)
     self.state = CLOSED
     self.forget_file()
     kernel, self.kernel = self.kernel, None
@@ -232,7 +232,7 @@ def before_fork(self: Listener | None) -> Listener | None:
     self = of_this_process(self)
     if self is not None:
         if self.state == PARKED:
-            if _unpark(self):
+            if unpark(self):
                 self.state = RESTING
             else:
                 note("forking beside a thread that did not stop")
@@ -288,7 +288,7 @@ def _hold_imports_safely() -> None:
         note("before fork, among the first", error)
 
 
-def _unpark(self: Listener) -> bool:
+def unpark(self: Listener) -> bool:
     """Stop the parked thread; tell whether it is gone (it may just have been rung).
 
     Returns when the OS thread is no more, not only the Python one: ``os.fork`` counts OS

@@ -213,6 +213,8 @@ def serve(console: Any, reason: str) -> None:
                 ours.close()
             console.gone.release()
             return
+        if stop and stop[0] in ready:  # of somebody who wanted to stop the parked thread
+            os.read(stop[0], 1)
         for channel, listener in listening.items():
             if listener in ready:
                 try:

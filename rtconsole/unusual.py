@@ -10,7 +10,7 @@ import os
 import sys
 from time import monotonic, sleep
 
-from .listener import BOOTING, CLOSED, Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 # Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
 ENDED = "RTCONSOLE_ENDED"
@@ -65,18 +65,23 @@ def close_for_good(self: Listener) -> None:
     No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
     boot that is under way cannot be stopped, and is waited for.
     """
+    from . import lifecycle
+
     # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
     os.putenv(ENDED, str(os.getpid()))
+    if self.state == PARKED and lifecycle.unpark(self):
+        self.state = RESTING
     deadline = monotonic() + _LONGEST_BOOT
-    while self.state == BOOTING and monotonic() < deadline:
+    while self.state == BOOTING and monotonic() < deadline:  # also if just rung
         sleep(0.005)
     if self.state == "refusing" and self.pipe is not None:
         self.state = CLOSED
         os.write(self.pipe[1], b"x")
         self.gone.acquire(timeout=_LONGEST_BOOT)
-    from . import lifecycle
-
+    kernel = self.kernel
     lifecycle.close(self)
+    if kernel is not None:
+        kernel.join()
 
 
 def lives_again() -> str | None:

@@ -143,7 +143,8 @@ class RunningKernel:
             finally:
                 socket.close(linger=0)
 
-        threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True).start()
+        self._heart = threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True)
+        self._heart.start()
 
     def load(self) -> None:
         """Import what the kernel is made of."""
@@ -308,6 +309,14 @@ class RunningKernel:
         self.loop.call_soon_threadsafe(self._stopped.set)
         if not self.runs_cells_here():
             self._dismantled.wait(_STOP_PATIENCE)
+
+    def join(self) -> None:
+        """Wait until the threads of a kernel that was closed are no more, for a while each."""
+        import threading
+
+        for thread in threading.enumerate():
+            if thread.ident in self._threads or thread is self._heart:
+                thread.join(_STOP_PATIENCE)
 
     def dismantle(self) -> None:
         """Stop the other threads and close all sockets. In the shell thread, after its loop.
