@@ -59,7 +59,7 @@ class Listener:
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
-        self.main_thread_id = get_ident()
+        self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
         self.gate_taken = False  # by the fork under way
@@ -124,7 +124,7 @@ class Listener:
 
     def own(self, fd: int) -> int:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
-        if fd < 3:  # it was closed when the program was started, and is to stay closed
+        if fd < 3 or os.name != "posix":  # it was closed at the start, and is to stay closed
             return int(_later("far_up", self, (fd,))[0])
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino

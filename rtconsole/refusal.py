@@ -7,6 +7,7 @@ Standard library only. CurveZMQ it does not speak: over TCP with keys the reason
 debug log only.
 """
 
+import _socket
 import hashlib
 import hmac
 import json
@@ -200,7 +201,7 @@ def serve(console: Any, reason: str) -> None:
     """
     refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
     listening = {
-        channel: socket.socket(fileno=os.dup(fd)) for channel, fd in console.sockets.items()
+        channel: socket.socket(fileno=_socket.dup(fd)) for channel, fd in console.sockets.items()
     }
     stop = [console.pipe[0]] if console.pipe is not None else []
     console.gone.acquire(blocking=False)

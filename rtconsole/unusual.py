@@ -5,8 +5,10 @@ Standard library only. Imported only where there is such a reason.
 """
 
 import _socket
+import _thread
 import atexit
 import os
+import select
 import sys
 from time import monotonic, sleep
 
@@ -54,9 +56,38 @@ def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str
     """Return a socket for ``channel`` and the loopback address to bind it to."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     port = self.info[f"{channel}_port"]
-    if port and os.name == "posix":  # made anew at the address it had
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    if option := address_option(sys.platform, bool(port)):
+        sock.setsockopt(_socket.SOL_SOCKET, getattr(_socket, option), 1)
     return sock, (self.info["ip"], port)
+
+
+def address_option(platform: str, again: bool) -> str | None:
+    """Return the socket option for an address of our own, if it takes one.
+
+    On Windows SO_REUSEADDR lets anybody bind what is bound, unless this is set; elsewhere it
+    lets us bind again at the address we had.
+    """
+    if platform == "win32":
+        return "SO_EXCLUSIVEADDRUSE"
+    return "SO_REUSEADDR" if again else None
+
+
+def park_without_signals(self: Listener) -> None:
+    """On Windows: start the parked thread, which nothing stops but the end.
+
+    There only sockets can be waited for, and no thread but the main one is given signals.
+    """
+    from . import lifecycle
+
+    def wait() -> None:
+        if not lifecycle.is_eager(self):
+            select.select(list(self.sockets.values()), [], [])
+        if self.state == PARKED:
+            self.state = BOOTING
+            lifecycle.boot(self)
+
+    self.state = PARKED
+    _thread.start_new_thread(wait, ())
 
 
 def close_for_good(self: Listener) -> None:

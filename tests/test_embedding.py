@@ -97,12 +97,9 @@ def start(launch: Launcher, embedding: Path) -> Start:
     return started
 
 
-def leave(program: Program, number: int = 0) -> None:
+def leave(program: Program) -> None:
     """End the program, which then has said nothing on stderr, and left nothing."""
     (program.home / "stay").unlink()
-    if program.process.stdin is not None:
-        program.process.stdin.write(b"\n")
-        program.process.stdin.flush()
     assert program.wait() == 0, program.describe()
     assert program.stderr == ""
     assert not list(program.runtime_dir.rglob("kernel-rt-*"))
@@ -150,6 +147,7 @@ def test_a_console_answers_while_c_runs_without_the_interpreter(start: Start) ->
     program.wait_for_output("idle")
     with program.client() as client:
         assert client.value("x") == 41
+    program.process.communicate(b"\n")
     leave(program)
 
 

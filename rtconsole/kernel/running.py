@@ -4,6 +4,7 @@ Runs in a thread of ours, beside a program that may be busy: so the heartbeat an
 first, and imports are made one at a time, between which the program may fork.
 """
 
+import _socket
 import atexit
 import os
 import sys
@@ -117,7 +118,7 @@ class RunningKernel:
         # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
         # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
         own = self.listener.sockets[channel]
-        self._listening[own] = os.dup(own)
+        self._listening[own] = _socket.dup(own)
         socket.setsockopt(zmq.USE_FD, self._listening[own])
         ip, port = self._info["ip"], self._info[f"{channel}_port"]
         separator = ":" if self._info["transport"] == "tcp" else "-"
