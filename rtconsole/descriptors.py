@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import os
+import sys
 
 # What a kernel and its first client take is 45.
 _FOR_A_KERNEL = 52
@@ -28,7 +29,14 @@ def _left() -> tuple[int, int]:
 
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # proc(5): its size is the number of entries since Linux 6.2, and 0 before
-        used = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
+        folder = folder_of_descriptors(sys.platform)
+        used = os.stat(folder).st_size if sys.platform == "linux" else 0
+        used = used or len(os.listdir(folder))
     except (ImportError, OSError):  # Windows; no /proc
         return unknown, unknown
     return (limit - used, limit) if limit >= 0 else (unknown, unknown)
+
+
+def folder_of_descriptors(platform: str) -> str:
+    """Return where ``sys.platform`` lists a process's descriptors, proc(5) or fd(4)."""
+    return "/proc/self/fd" if platform == "linux" else "/dev/fd"

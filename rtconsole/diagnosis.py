@@ -68,6 +68,8 @@ def of_interpreter() -> Iterator[Finding]:
 
 def _hook() -> Finding:
     if found := hook.installed():
+        if all(map(hook.is_hidden, found)):
+            return _bad(f"{found[0]} is hidden, and so passed over: chflags nohidden {found[0]}")
         return _good(f"the start-up hook is installed: {found[0]}")
     if hook.is_by_path(os.environ.get("PYTHONPATH", "")):
         return _good("the start-up hook is on PYTHONPATH")

@@ -1,5 +1,6 @@
 """``start_console(locals())``: a console by a call in the program, in any scope."""
 
+import importlib
 import os
 import sys
 import types
@@ -49,9 +50,11 @@ def start_console(
     Raises:
         TypeError: what was given is no dict.
         OSError: no socket or file can be made; the message says which and why.
-        RuntimeError: no thread can be started.
+        RuntimeError: no thread can be started, or this is a sub-interpreter.
     """
     global _console
+    if not _is_main_interpreter():
+        raise RuntimeError("a sub-interpreter gets no console; its process's main one may have one")
     given = scope if namespace is None else namespace
     if given is not None and not isinstance(given, dict):
         raise TypeError(
@@ -88,6 +91,13 @@ def start_console(
 def stop_console() -> None:
     """Close this process's console, if it has one."""
     lifecycle.stop()
+
+
+def _is_main_interpreter() -> bool:
+    """Tell whether a thread of ours may live here: at a sub-interpreter's end it is fatal."""
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    interpreters = importlib.import_module(name)
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _is_function(frame: types.FrameType) -> bool:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import site
+import stat
 import sys
 from collections.abc import Iterable
 
@@ -22,6 +23,20 @@ def installed(folders: Iterable[str] | None = None) -> list[str]:
     wanted = FILES if sys.version_info >= (3, 15) else FILES[:1]
     paths = [os.path.join(folder, name) for folder in folders for name in wanted]
     return [path for path in paths if os.path.isfile(path)]
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether ``path`` is hidden, and so passed over by :mod:`site`.
+
+    On macOS a synchronised folder may hide files by itself.
+    """
+    found = os.stat(path)
+    return hides(getattr(found, "st_flags", 0), getattr(found, "st_file_attributes", 0))
+
+
+def hides(flags: int, attributes: int) -> bool:
+    """Tell whether a file with ``st_flags`` (macOS) and ``st_file_attributes`` (Windows) is."""
+    return bool(flags & stat.UF_HIDDEN or attributes & stat.FILE_ATTRIBUTE_HIDDEN)
 
 
 def path_folder() -> str | None:

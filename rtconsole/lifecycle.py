@@ -6,9 +6,8 @@ never looked at and never forks does without.
 """
 
 import _signal
-import _thread
+import _socket
 import os
-import select
 import sys
 from time import monotonic, sleep
 
@@ -17,7 +16,6 @@ from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
-    import _socket
     from typing import Any
 
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
@@ -89,7 +87,7 @@ def stop() -> None:
 def close(self: Listener) -> None:
     """Take everything back: thread or kernel, sockets, files."""
     if self.state == PARKED:
-        _unpark(self)
+        unpark(self)
     self.state = CLOSED
     self.forget_file()
     kernel, self.kernel = self.kernel, None
@@ -101,14 +99,16 @@ def close(self: Listener) -> None:
 def _close_descriptors(self: Listener) -> None:
     for fd in list(self.identity):
         if _is_ours(self, fd):
-            os.close(fd)
+            _socket.close(fd)  # as os.close, and on Windows it knows sockets, which that does not
     self.identity.clear()
     self.sockets.clear()
     self.pipe = None
 
 
-def _is_ours(self: Listener, fd: int) -> bool:
+def _is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
     """Tell whether ``fd`` still is what we opened: a daemon may have closed it."""
+    if platform == "win32":  # of sockets, which are handles there, os.fstat knows nothing
+        return fd in self.identity
     try:
         status = os.fstat(fd)
     except OSError:
@@ -143,12 +143,13 @@ def _renew(self: Listener) -> None:
             (self.sockets[channel],) = far_up(self, (self.sockets[channel],))
 
 
-def far_up(self: Listener, fds: "Any") -> "Any":
+def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
     """Move descriptors out of the range in which programs count on theirs."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return tuple(self.own(fd) for fd in fds)
+    if platform == "win32":
+        self.identity.update(dict.fromkeys(fds, (0, 0)))
+        return tuple(fds)
+    import fcntl
+
     moved = []
     for fd in fds:
         self.identity.pop(fd, None)
@@ -157,21 +158,10 @@ def far_up(self: Listener, fds: "Any") -> "Any":
     return tuple(moved)
 
 
-# -- Windows, where only sockets can be waited for -----------------------------------------
-
-
 def park_without_signals(self: Listener) -> None:
-    """Start the parked thread, which nothing stops but the end."""
+    from . import unusual
 
-    def wait() -> None:
-        if not is_eager(self):
-            select.select(list(self.sockets.values()), [], [])
-        if self.state == PARKED:
-            self.state = BOOTING
-            boot(self)
-
-    self.state = PARKED
-    _thread.start_new_thread(wait, ())
+    unusual.park_without_signals(self)
 
 
 # -- the boot --------------------------------------------------------------------------
@@ -215,7 +205,7 @@ def boot_failed(self: Listener, error: BaseException) -> None:
     try:
         from . import refusal
 
-        refusal.serve(self.info, self.sockets, f"{type(error).__name__}: {error}")
+        refusal.serve(self, f"{type(error).__name__}: {error}")
     except BaseException as worse:  # protects the program, likewise
         note("nor could the client be told", worse)
 
@@ -232,7 +222,7 @@ def before_fork(self: Listener | None) -> Listener | None:
     self = of_this_process(self)
     if self is not None:
         if self.state == PARKED:
-            if _unpark(self):
+            if unpark(self):
                 self.state = RESTING
             else:
                 note("forking beside a thread that did not stop")
@@ -288,7 +278,7 @@ def _hold_imports_safely() -> None:
         note("before fork, among the first", error)
 
 
-def _unpark(self: Listener) -> bool:
+def unpark(self: Listener) -> bool:
     """Stop the parked thread; tell whether it is gone (it may just have been rung).
 
     Returns when the OS thread is no more, not only the Python one: ``os.fork`` counts OS

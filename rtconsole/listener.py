@@ -40,8 +40,8 @@ _SPECIAL = (
     *("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"),
 )
 
-# resting: parked without a thread, while the program forks
-PARKED, RESTING, BOOTING, RUNNING, CLOSED = "parked", "resting", "booting", "running", "closed"
+# resting: parked without a thread, while the program forks. And "running", "refusing".
+PARKED, RESTING, BOOTING, CLOSED = "parked", "resting", "booting", "closed"
 
 
 class Listener:
@@ -59,7 +59,7 @@ class Listener:
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
-        self.main_thread_id = get_ident()
+        self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
         self.gate_taken = False  # by the fork under way
@@ -124,7 +124,7 @@ class Listener:
 
     def own(self, fd: int) -> int:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
-        if fd < 3:  # it was closed when the program was started, and is to stay closed
+        if fd < 3 or os.name != "posix":  # it was closed at the start, and is to stay closed
             return int(_later("far_up", self, (fd,))[0])
         status = os.fstat(fd)
         self.identity[fd] = status.st_dev, status.st_ino
@@ -166,8 +166,7 @@ class Listener:
             _later("park_without_signals", self)
             return
         if self.pipe is None:
-            reader, writer = os.pipe()
-            self.pipe = self.own(reader), self.own(writer)
+            self.pipe = tuple([self.own(fd) for fd in os.pipe()])
         self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
         for lock in (self.gone, self.nudge, started):
             lock.acquire()
@@ -275,10 +274,7 @@ def create_time() -> float:
 
 
 def dumps(value: "Any") -> str:
-    """Return ``value`` (None, int, float, str, lists and dicts of them) as ASCII JSON.
-
-    Importing ``json`` costs more than all of the start-up.
-    """
+    """Return ``value``, of plain types, as ASCII JSON; to import ``json`` costs too much."""
     if isinstance(value, str):
         if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
             return f'"{value}"'
@@ -294,8 +290,6 @@ def dumps(value: "Any") -> str:
 
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask, and return its path.
-
-    A second name is for JupyterLab's list (``ServerApp.external_connection_dir``).
 
     Raises:
         OSError: it cannot be written; nothing is left behind then.
@@ -318,7 +312,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
         unlink(temporary)
         raise
     try:
-        second = f"{folder}/external_kernels"
+        second = f"{folder}/external_kernels"  # JupyterLab's ServerApp.external_connection_dir
         if not is_own_folder(second, 0o022):
             from . import folders
 
@@ -384,11 +378,16 @@ def _at_fork(phase: str) -> None:
 
 
 def _at_exit() -> None:
-    """Remove the files; the interpreter's end takes the rest with it."""
+    """Remove the files; the process's end takes the rest with it, if it ends."""
     try:
         if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
-            opened.state, opened.scope = CLOSED, None
             folder = os.path.dirname(opened.connection_file)
+            exe = os.path.realpath("/proc/self/exe")  # has Python in it, which may start again?
+            if not sys.orig_argv or exe not in ("/proc/self/exe", os.path.realpath(sys.executable)):
+                from .unusual import close_for_good
+
+                close_for_good(opened)
+            opened.state, opened.scope = CLOSED, None
             opened.forget_file()
             if opened.kernel is not None:
                 opened.kernel.end()

@@ -7,6 +7,7 @@ Standard library only. CurveZMQ it does not speak: over TCP with keys the reason
 debug log only.
 """
 
+import _socket
 import hashlib
 import hmac
 import json
@@ -190,19 +191,31 @@ class _Refusal:
         peer.socket.close()
 
 
-def serve(info: dict[str, Any], sockets: dict[str, int], reason: str) -> None:
-    """Answer on the listener's sockets for as long as the process lives.
+def serve(console: Any, reason: str) -> None:
+    """Answer on the listener's sockets for as long as the process lives, or until it is closed.
 
     Args:
-        info: what the connection file says.
-        sockets: the listening descriptors, by channel. Duplicates of them are used.
+        console: the :class:`rtconsole.listener.Listener`. Duplicates of its sockets are used.
+            Closed, its pipe is written to, and its lock ``gone`` released once it is noticed.
         reason: one line for a person.
     """
-    refusal = _Refusal(info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
-    listening = {channel: socket.socket(fileno=os.dup(fd)) for channel, fd in sockets.items()}
+    refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
+    listening = {
+        channel: socket.socket(fileno=_socket.dup(fd)) for channel, fd in console.sockets.items()
+    }
+    stop = [console.pipe[0]] if console.pipe is not None else []
+    console.gone.acquire(blocking=False)
+    console.state = "refusing"
     while True:
         waiting = [*listening.values(), *(peer.socket for peer in refusal.peers)]
-        ready = select.select(waiting, [], [])[0]
+        ready = select.select([*waiting, *stop], [], [])[0]
+        if console.state == "closed":
+            for ours in waiting:
+                ours.close()
+            console.gone.release()
+            return
+        if stop and stop[0] in ready:  # of somebody who wanted to stop the parked thread
+            os.read(stop[0], 1)
         for channel, listener in listening.items():
             if listener in ready:
                 try:

@@ -5,6 +5,7 @@ served (RTCONSOLE_ONLY, RTCONSOLE_SKIP) is decided before, by ``sitehook``.
 """
 
 import os
+import sys
 
 TYPE_CHECKING = False  # `typing`, `dataclasses` and `collections.abc` cost too much here
 if TYPE_CHECKING:
@@ -91,8 +92,12 @@ def from_environment() -> Settings:
     for name in ("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"):
         if name in os.environ:
             _restrictions.setdefault(name, os.environ[name])
-    # CPython on Windows has no Unix sockets, though newer Windows has.
-    return read({**os.environ, **_restrictions}, has_unix_sockets=os.name == "posix")
+    return read({**os.environ, **_restrictions}, has_unix_sockets(sys.platform))
+
+
+def has_unix_sockets(platform: str) -> bool:
+    """Tell whether ``sys.platform`` has them: CPython on Windows has not, though Windows has."""
+    return platform != "win32"
 
 
 def _flag(env: "Mapping[str, str]", name: str, notes: list[str], unclear: bool = False) -> bool:

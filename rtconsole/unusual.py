@@ -1,13 +1,24 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written. And its
+end in a process that goes on.
 
 Standard library only. Imported only where there is such a reason.
 """
 
 import _socket
+import _thread
+import atexit
 import os
+import select
 import sys
+from time import monotonic, sleep
 
-from .listener import Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+
+# Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
+ENDED = "RTCONSOLE_ENDED"
+
+# Seconds that the end of an interpreter in a process that goes on waits for a boot under way.
+_LONGEST_BOOT = 5.0
 
 
 def open_it(self: Listener) -> None:
@@ -45,6 +56,79 @@ def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str
     """Return a socket for ``channel`` and the loopback address to bind it to."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     port = self.info[f"{channel}_port"]
-    if port and os.name == "posix":  # made anew at the address it had
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    if option := address_option(sys.platform, bool(port)):
+        sock.setsockopt(_socket.SOL_SOCKET, getattr(_socket, option), 1)
     return sock, (self.info["ip"], port)
+
+
+def address_option(platform: str, again: bool) -> str | None:
+    """Return the socket option for an address of our own, if it takes one.
+
+    On Windows SO_REUSEADDR lets anybody bind what is bound, unless this is set; elsewhere it
+    lets us bind again at the address we had.
+    """
+    if platform == "win32":
+        return "SO_EXCLUSIVEADDRUSE"
+    return "SO_REUSEADDR" if again else None
+
+
+def park_without_signals(self: Listener) -> None:
+    """On Windows: start the parked thread, which nothing stops but the end.
+
+    There only sockets can be waited for, and no thread but the main one is given signals.
+    """
+    from . import lifecycle
+
+    def wait() -> None:
+        if not lifecycle.is_eager(self):
+            select.select(list(self.sockets.values()), [], [])
+        if self.state == PARKED:
+            self.state = BOOTING
+            lifecycle.boot(self)
+
+    self.state = PARKED
+    _thread.start_new_thread(wait, ())
+
+
+def close_for_good(self: Listener) -> None:
+    """Close in a process that goes on when Python has ended, and may start it again.
+
+    No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
+    boot that is under way cannot be stopped, and is waited for.
+    """
+    from . import lifecycle
+
+    # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
+    os.putenv(ENDED, str(os.getpid()))
+    if self.state == PARKED and lifecycle.unpark(self):
+        self.state = RESTING
+    deadline = monotonic() + _LONGEST_BOOT
+    while self.state == BOOTING and monotonic() < deadline:  # also if just rung
+        sleep(0.005)
+    if self.state == "refusing" and self.pipe is not None:
+        self.state = CLOSED
+        os.write(self.pipe[1], b"x")
+        self.gone.acquire(timeout=_LONGEST_BOOT)
+    kernel = self.kernel
+    lifecycle.close(self)
+    if kernel is not None:
+        kernel.join()
+
+
+def lives_again() -> str | None:
+    """Take the mark of an earlier interpreter; return why the next one gets no console, if so."""
+    if os.environ.pop(ENDED, "") != str(os.getpid()):
+        return None
+    reason = unsafe_again(sys.version_info[:2])
+    if reason:
+        atexit.register(os.putenv, ENDED, str(os.getpid()))
+    return reason
+
+
+def unsafe_again(version: tuple[int, int]) -> str | None:
+    """Return why a second interpreter of a process must not import what an earlier one has.
+
+    In Python 3.12 functions of C modules that take keywords (``_ssl``'s) keep what they know
+    of them in static memory, past the end of the interpreter that it belongs to, and crash.
+    """
+    return "Python 3.12 crashes when C modules are imported again" if version == (3, 12) else None

@@ -54,6 +54,12 @@ def activate() -> None:
             return
         if not is_main_interpreter():
             return
+        if "RTCONSOLE_ENDED" in os.environ:  # C has ended an interpreter of this process before
+            from rtconsole import unusual
+
+            if reason := unusual.lives_again():
+                _note(f"no console: {reason}")
+                return
         kind, what, arguments = program(sys.orig_argv)
         if reason := skipped_because(kind, what, arguments):
             from rtconsole import lifecycle
@@ -105,13 +111,16 @@ def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":
     """Read the interpreter's own command line, since ``sys.argv`` may not be set yet.
 
     Follows https://docs.python.org/3/using/cmdline.html: -c and -m end the interpreter's
-    options, -W and -X take a value, short options may be joined (``-bIm module``).
+    options, -W and -X take a value, short options may be joined (``-bIm module``). An
+    interpreter that C has started has no command line: the program that has it in it is named.
 
     Returns:
         What is run: its kind (``"script"``, ``"module"``, ``"command"`` for -c,
         ``"interactive"``); the script's path, the module's name or the command; and the
         program's own arguments.
     """
+    if not orig_argv:
+        return "script", _host(), []
     words = iter(orig_argv[1:])
     for word in words:
         if options_end := word == "--":
@@ -133,6 +142,14 @@ def program(orig_argv: "list[str]") -> "tuple[str, str, list[str]]":
                     next(words, None)
                 break
     return "interactive", "", []
+
+
+def _host() -> str:
+    """Return the program that has Python in it; off Linux what Python takes for its own."""
+    try:
+        return os.readlink("/proc/self/exe")
+    except OSError:
+        return sys.executable or "python"
 
 
 def label(kind: str, what: str) -> str:

@@ -347,9 +347,10 @@ def test_the_interpreters_command_line_is_read_as_it_reads_it(
     assert sitehook.program(line.split(" ")) == (kind, what, arguments)
 
 
-def test_no_command_line_at_all_is_an_interactive_interpreter() -> None:
-    assert sitehook.program([]) == ("interactive", "", [])
-    assert sitehook.program([""]) == ("interactive", "", [])
+def test_without_a_command_line_the_program_that_has_python_in_it_is_meant() -> None:
+    kind, what, arguments = sitehook.program([])
+    assert sitehook.label(kind, what) == os.path.basename(os.path.realpath(sys.executable))
+    assert arguments == []
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ async def _attach(options: Options, info: dict[str, object], pid: int, file: Pat
     history = history_of(program_of(info), os.environ)
     session = Session(info, pid, file, options, history, output)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, session.leave)
+    if sys.platform != "win32":  # where loops take no signals
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, session.leave)
     await session.run()

@@ -151,6 +151,8 @@ class Audit:
             self._deliver(path, message)
 
     def _deliver(self, path: str, message: bytes) -> None:
+        if not hasattr(socket, "AF_UNIX"):  # Windows
+            raise OSError("there is no syslog here")
         for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):
             with socket.socket(socket.AF_UNIX, kind) as sock:
                 sock.settimeout(1.0)  # a log that is stuck

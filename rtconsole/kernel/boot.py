@@ -3,7 +3,6 @@
 Nothing that imports ``threading`` may be imported at the top: see ``_import_threading``.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,14 +24,14 @@ def launch(
         failed: called with the listener and what went wrong, in the kernel's thread.
     """
     with listener.gate:
-        _import_threading(listener.main_thread_id)
+        _import_threading(listener.main_thread_id, listener.main_native_id)
     import threading
 
     arguments = listener, hold_imports_first, failed
     threading.Thread(target=_run, args=arguments, name="rtconsole", daemon=True).start()
 
 
-def _import_threading(main_thread_id: int) -> None:
+def _import_threading(main_thread_id: int, main_native_id: int) -> None:
     """Import ``threading`` without becoming its main thread.
 
     Until Python 3.12 the thread that first imports it is taken for the main one. What
@@ -46,7 +45,7 @@ def _import_threading(main_thread_id: int) -> None:
 
         # Its ident is the main thread's by now; its native id still is the importing one's.
         current: Any = threading.main_thread()
-        current._native_id = os.getpid()  # Linux: the main thread's id is the process's
+        current._native_id = main_native_id
         return
     from importlib import _bootstrap
 
@@ -61,7 +60,7 @@ def _import_threading(main_thread_id: int) -> None:
         del active[main.ident]
         main._ident = main_thread_id
         if hasattr(main, "_native_id"):
-            main._native_id = os.getpid()  # Linux: the main thread's id is the process's
+            main._native_id = main_native_id
         active[main_thread_id] = main
         # The lock that is released at the main thread's end is bound to this one: replaced
         # by one that, like it, is held until `threading._shutdown` releases it.

@@ -4,6 +4,7 @@ Runs in a thread of ours, beside a program that may be busy: so the heartbeat an
 first, and imports are made one at a time, between which the program may fork.
 """
 
+import _socket
 import atexit
 import os
 import sys
@@ -63,6 +64,19 @@ def import_patiently(gate: Any, name: str) -> None:
         __import__(name)
 
 
+def refuse_a_second_life() -> None:
+    """Raise if an interpreter that has ended, in this process, had zmq imported.
+
+    Where C has Python in it, it may end it and start it again. Cython keeps a module's state
+    in C, of which some then belongs to the first interpreter: its import fails, or crashes.
+    """
+    if "zmq" in sys.modules or not os.path.exists("/proc/self/maps"):
+        return
+    with open("/proc/self/maps", errors="replace") as maps:
+        if "/zmq/backend/cython/_zmq." in maps.read():
+            raise ImportError("an earlier interpreter of this process had zmq; no second can")
+
+
 class RunningKernel:
     """The kernel and its threads, as the listener sees them."""
 
@@ -80,6 +94,7 @@ class RunningKernel:
         self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
+        refuse_a_second_life()
         with listener.gate:
             import zmq
 
@@ -106,7 +121,7 @@ class RunningKernel:
         # A duplicate: libzmq closes it with the socket, and the listener keeps its own.
         # https://libzmq.readthedocs.io/en/latest/zmq_setsockopt.html (ZMQ_USE_FD)
         own = self.listener.sockets[channel]
-        self._listening[own] = os.dup(own)
+        self._listening[own] = _socket.dup(own)
         socket.setsockopt(zmq.USE_FD, self._listening[own])
         ip, port = self._info["ip"], self._info[f"{channel}_port"]
         separator = ":" if self._info["transport"] == "tcp" else "-"
@@ -132,7 +147,8 @@ class RunningKernel:
             finally:
                 socket.close(linger=0)
 
-        threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True).start()
+        self._heart = threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True)
+        self._heart.start()
 
     def load(self) -> None:
         """Import what the kernel is made of."""
@@ -297,6 +313,14 @@ class RunningKernel:
         self.loop.call_soon_threadsafe(self._stopped.set)
         if not self.runs_cells_here():
             self._dismantled.wait(_STOP_PATIENCE)
+
+    def join(self) -> None:
+        """Wait until the threads of a kernel that was closed are no more, for a while each."""
+        import threading
+
+        for thread in threading.enumerate():
+            if thread.ident in self._threads or thread is self._heart:
+                thread.join(_STOP_PATIENCE)
 
     def dismantle(self) -> None:
         """Stop the other threads and close all sockets. In the shell thread, after its loop.

@@ -83,9 +83,11 @@ class Status:
             if (found.st_dev, found.st_ino) != (device, inode):
                 return
             around = len(_BEFORE) + _WIDTH + len(_AFTER)
-            now = os.pread(fd, around, offset - len(_BEFORE))
+            os.lseek(fd, offset - len(_BEFORE), os.SEEK_SET)  # Windows has no pread
+            now = os.read(fd, around)
             if now.startswith(_BEFORE) and now.endswith(_AFTER) and len(now) == around:
-                os.pwrite(fd, f"{state:<7}{count:>5}".encode(), offset)
+                os.lseek(fd, offset, os.SEEK_SET)
+                os.write(fd, f"{state:<7}{count:>5}".encode())
         finally:
             os.close(fd)
 
