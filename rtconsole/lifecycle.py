@@ -12,12 +12,12 @@ import select
 import sys
 from time import monotonic, sleep
 
-from . import listener
+from . import leftovers, listener  # both now: else each forked child would import them
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
-    import _socket
+    from collections.abc import Callable
     from typing import Any
 
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
@@ -35,16 +35,18 @@ _holds_first = False
 DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
 
 
-def open_unusually(self: Listener) -> None:
-    from . import unusual
+def _unusual(name: str) -> "Callable[..., Any]":
+    def function(*arguments: "Any") -> "Any":
+        from . import unusual
 
-    unusual.open_it(self)
+        return getattr(unusual, name)(*arguments)
+
+    return function
 
 
-def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str, int]]":
-    from . import unusual
-
-    return unusual.tcp_socket(self, channel)
+open_unusually = _unusual("open_it")
+tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
+rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
 
 
 def is_eager(self: Listener) -> bool:
@@ -63,8 +65,7 @@ def leave_alone(serve_children: bool) -> None:
     from . import folders
 
     try:
-        folder = folders.runtime_dir(os.environ, sys.platform)
-        listener.remove_file(folder, listener.file_name(os.getpid()))
+        leftovers.forget(folders.runtime_dir(os.environ, sys.platform))
     except OSError:
         pass  # no folder, and so nothing to forget: the program starts as it would
     if serve_children:
@@ -389,8 +390,6 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             fresh.folders = self.folders
     if fresh is not None:
         fresh.open()
-        from . import leftovers
-
         leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
 
