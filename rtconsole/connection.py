@@ -32,7 +32,7 @@ class Connection:
         uid: its owner (-1 where there are no users).
         info: all that it says; what a client needs.
         pid: of the process, as the process itself sees it.
-        pid_namespace: in which it has that pid, as the inode of ``/proc/self/ns/pid``; 0 if unknown.
+        pid_namespace: in which it has that pid: the inode of its ``/proc/self/ns/pid``, or 0.
         machine: name of the one that it runs on, empty if unknown.
         create_time: when it started, in seconds since the epoch.
         argv: its command line, the interpreter first.

@@ -60,7 +60,7 @@ class Listener:
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
         self.main_thread_id = get_ident()
-        self.signal_mask: Any = None  # of the main thread
+        self.signal_mask: Any = None  # of the main thread, when this began
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
         self.gate_taken = False  # by the fork under way
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
@@ -167,7 +167,7 @@ class Listener:
         # Blocked here and inherited: the new thread never runs with a signal unblocked.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
-            self.signal_mask = mask
+            self.signal_mask = mask if self.signal_mask is None else self.signal_mask
             start_new_thread(self._wait, (started,))
         except RuntimeError:
             self.state = RESTING

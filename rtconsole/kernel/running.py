@@ -207,6 +207,7 @@ class RunningKernel:
             ),
             status,
             self._threads,
+            self.listener.signal_mask or (),
             audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
             wanted.readonly,
             config=chosen.config,
