@@ -1,6 +1,7 @@
 """A program that is run without a console and with one, in each state: the two are to be alike."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import PATIENCE, Client, Launcher, Program, wait_for
+
+# What takes long: `make faults` runs it.
+IS_THOROUGH = bool(os.environ.get("RTCONSOLE_THOROUGH"))
 
 # What a console may be doing while the program does what it does.
 STATES = ("dormant", "booting", "attached", "in a cell")
@@ -58,7 +62,12 @@ def run(launch: Launcher, source: str, state: str, **options: Any) -> Program:
 def outcome(launch: Launcher, source: str, state: str, **options: Any) -> Ended:
     """Run a program, and return its exit status and what it wrote."""
     program = run(launch, source, state, **options)
-    return program.wait(), program.stdout, program.stderr
+    return program.wait(), _normal(launch, program.stdout), _normal(launch, program.stderr)
+
+
+def _normal(launch: Launcher, text: str) -> str:
+    """Return text without addresses, and without where this test has its files."""
+    return re.sub("0x[0-9a-f]+", "0x", text.replace(str(launch.home), "HOME"))
 
 
 def files(launch: Launcher) -> list[str]:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rtconsole import descriptors
+
 
 def launch(
     listener: Any,
@@ -80,6 +82,7 @@ def _run(
     failed: Callable[[Any, BaseException], None],
 ) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
+    release = descriptors.hold_streams()
     try:
         with listener.gate:
             import logging  # noqa: F401
@@ -97,9 +100,10 @@ def _run(
         loop = asyncio.SelectorEventLoop()
         loop.set_debug(False)  # -X dev means the program's: slow callbacks go to its stderr
         try:
-            loop.run_until_complete(running.serve(loop))
+            loop.run_until_complete(running.serve(loop, release))
         finally:
             loop.close()
             running.dismantle()
     except BaseException as error:  # protects the program: it goes on without a console
+        release()
         failed(listener, error)
