@@ -310,9 +310,9 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     unlink(temporary)  # of a dead process with our pid
     fd = os.open(temporary, flags, 0o600)
     try:
-        os.chmod(temporary, 0o600)  # the umask may have taken bits away
-        data = (dumps(info) + "\n").encode()
-        if os.write(fd, data) < len(data):
+        if os.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
+            os.chmod(temporary, 0o600)
+        if os.write(fd, data := (dumps(info) + "\n").encode()) < len(data):
             raise OSError("the disk is full")
         try:
             os.link(temporary, f"{folder}/{name}")
