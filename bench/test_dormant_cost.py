@@ -82,6 +82,18 @@ def test_wake_ups(launch: Usual, report: Report) -> None:
     report.add(Row("wake-ups, with an idle client and its heartbeat", found[attached], unit))
 
 
+def test_time_until_a_console_is_there(launch: Usual, report: Report) -> None:
+    # by the connection file's own time, so that nobody looks for it meanwhile
+    took = []
+    for _ in range(3 * ROUNDS):
+        started = time.time()
+        program = launch(QUIET)
+        took.append((program.connection_file.stat().st_mtime - started) * 1000)
+        program.stop()
+    for what, value in (("at most", max(took)), ("median", statistics.median(took))):
+        report.add(Row(f"from start to console, {what}", value, "ms", reach=100, by="value"))
+
+
 def test_forks(launch: Usual, report: Report) -> None:
     first: dict[str, list[float]] = {"bare": [], "dormant": []}
     later: dict[str, list[float]] = {"bare": [], "dormant": []}

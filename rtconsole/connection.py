@@ -15,7 +15,8 @@ from typing import Any
 
 from .errors import BadConnectionFile, NotAllowed
 
-FILE_NAME = re.compile(r"kernel-rt-([1-9][0-9]{0,9})\.json")
+# The second number is the pid namespace's, where two containers with one folder have equal pids.
+FILE_NAME = re.compile(r"kernel-rt-([1-9][0-9]{0,9})(?:-[0-9]+)?\.json")
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
 _LONGEST = 1 << 24  # bytes; no command line is as long
@@ -31,6 +32,7 @@ class Connection:
         uid: its owner (-1 where there are no users).
         info: all that it says; what a client needs.
         pid: of the process, as the process itself sees it.
+        pid_namespace: in which it has that pid: the inode of its ``/proc/self/ns/pid``, or 0.
         machine: name of the one that it runs on, empty if unknown.
         create_time: when it started, in seconds since the epoch.
         argv: its command line, the interpreter first.
@@ -43,6 +45,7 @@ class Connection:
     uid: int
     info: dict[str, Any]
     pid: int
+    pid_namespace: int
     machine: str
     create_time: float
     argv: tuple[str, ...]
@@ -137,6 +140,7 @@ def _checked(path: str, uid: int, info: dict[str, Any], ours: dict[str, Any]) ->
         uid=uid,
         info=info,
         pid=ours["pid"],
+        pid_namespace=int(ours.get("pid_namespace", 0)),
         machine=str(ours.get("machine", "")),
         create_time=float(ours["create_time"]),
         argv=tuple(argv),

@@ -73,6 +73,9 @@ def _platform_data_dir(env: "Mapping[str, str]", platform: str, home: str) -> st
 def own_folder(path: str, private: bool = False) -> str:
     """Return ``path``, made if need be (0700 under any umask), and checked to be ours.
 
+    With the folders that it is in, but neither the home folder nor the temporary files': they
+    are missing in a chroot, say, which is to stay as it is.
+
     Args:
         private: refuse a folder that others can even look into. An existing runtime
             folder of Jupyter's may be readable, since what is in it is 0600.
@@ -83,7 +86,10 @@ def own_folder(path: str, private: bool = False) -> str:
     """
     if not os.path.isdir(path):
         parent = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(parent):
+        home = os.path.realpath(os.path.expanduser("~"))
+        if f"{home}{os.sep}".startswith(f"{os.path.abspath(path)}{os.sep}"):
+            raise FileNotFoundError(f"there is no home folder {home}")
+        if not os.path.isdir(parent) and not private:
             own_folder(parent)
         try:
             os.mkdir(path, 0o700)

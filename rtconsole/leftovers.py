@@ -7,10 +7,11 @@ library only, never raises.
 """
 
 import _socket
+import errno
 import os
 import stat
 
-from .listener import CHANNELS, dumps, note, remove_file, unlink
+from .listener import CHANNELS, dumps, file_name, note, pid_namespace, remove_file, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20
@@ -24,19 +25,74 @@ def sweep(folder: str) -> None:
     """
     try:
         if hasattr(os, "getpgid"):
-            dead = [pid for pid in map(_pid, os.listdir(folder)) if pid and _is_gone(pid)]
-            bound = _bound_sockets() if dead else b""
-            for pid in dead:
-                _remove(folder, pid, bound)
+            for name in os.listdir(folder):
+                pid = _pid(name)
+                if pid and _is_gone(pid):
+                    _remove(folder, name, pid)
     except OSError as error:
         note("what dead processes left stays", error)
 
 
+def forget(folder: str) -> None:
+    """Remove the connection file that this very process had before an exec."""
+    pid = os.getpid()
+    for name in (file_name(pid), other_name(pid)):
+        if is_of(pid, read(f"{folder}/{name}")):
+            remove_file(folder, name)
+
+
+def other_name(pid: int) -> str:
+    """Return the name of our file where the usual one is another's, with the same pid."""
+    return file_name(pid).replace(".json", f"-{pid_namespace()}.json")
+
+
+def read(path: str) -> bytes:
+    """Return what a connection file of this user's says; nothing if it is none, or gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return b""
+        return os.read(fd, min(found.st_size, _LONGEST))
+    finally:
+        os.close(fd)
+
+
+def is_of(pid: int, text: bytes) -> bool:
+    """Tell whether that is the file of the process that has this pid here, or had.
+
+    Folders are shared between machines and containers, where the pid may be somebody's.
+    """
+    machine = dumps(_socket.gethostname())
+    wanted = f'"pid_namespace": {pid_namespace()}, "machine": {machine}, "pid": {pid},'
+    return wanted.encode() in text
+
+
+def is_listening(address: str) -> bool:
+    """Tell whether somebody, in whatever container, may have a Unix socket at that path.
+
+    To connect with a datagram socket is refused before the other one notices: by EPROTOTYPE
+    if there is a stream socket, by ECONNREFUSED if nobody has it open (unix(7)).
+    """
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
+        sock.connect(address)
+    except OSError as error:
+        return error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR)
+    finally:
+        sock.close()
+    return True
+
+
 def _pid(name: str) -> int:
     """Return the pid in a connection file's name, 0 if it is none of ours."""
-    middle = name[len("kernel-rt-") : -len(".json")]
-    ours = name == f"kernel-rt-{middle}.json" and middle.isascii() and middle.isdigit()
-    return int(middle) if ours and len(middle) < 10 else 0
+    if not name.startswith("kernel-rt-") or not name.endswith(".json"):
+        return 0
+    number = name[len("kernel-rt-") : -len(".json")].partition("-")[0]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
 def _is_gone(pid: int) -> bool:
@@ -53,38 +109,17 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
-def _bound_sockets() -> bytes | None:
-    """Return the text that has the Unix sockets that somebody has bound; off Linux nothing."""
-    try:
-        with open("/proc/self/net/unix", "rb") as file:
-            return file.read()
-    except OSError:
-        return None
-
-
-def _remove(folder: str, pid: int, bound: bytes | None) -> None:
-    name = f"kernel-rt-{pid}.json"
-    try:
-        fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return  # somebody else was faster
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            return
-        text = os.read(fd, _LONGEST)
-    finally:
-        os.close(fd)
-    # folders are shared between machines and containers, where the pid may be somebody's
-    if f'"machine": {dumps(_socket.gethostname())}, "pid": {pid},'.encode() not in text:
+def _remove(folder: str, name: str, pid: int) -> None:
+    text = read(f"{folder}/{name}")
+    if not is_of(pid, text):
         return
     start = text.find(b'"ip": "/') + len(b'"ip": "')
     address = os.fsdecode(text[start : text.find(b'"', start)]) if start > len(b'"ip": "') else ""
-    if bound is not None and address and f" {address}-1\n".encode() in bound:
+    if address and is_listening(f"{address}-1"):
         return
     remove_file(folder, name)
     parent, base = os.path.split(address)
-    if base == str(pid) and os.path.basename(parent).startswith("rtconsole"):
+    if base.partition(".")[0] == str(pid) and os.path.basename(parent).startswith("rtconsole"):
         for number in range(1, len(CHANNELS) + 1):
             path = f"{address}-{number}"
             try:

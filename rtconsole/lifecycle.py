@@ -9,21 +9,19 @@ import _signal
 import _socket
 import os
 import sys
-from time import monotonic, sleep
+from time import monotonic
 
-from . import listener
+from . import leftovers, listener  # both now: else each forked child would import them
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
-
-# Seconds until a program that has hardly any descriptors left is looked at again.
-_LATER = 0.5
 
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
@@ -33,16 +31,18 @@ _holds_first = False
 DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
 
 
-def open_unusually(self: Listener) -> None:
-    from . import unusual
+def _unusual(name: str) -> "Callable[..., Any]":
+    def function(*arguments: "Any") -> "Any":
+        from . import unusual
 
-    unusual.open_it(self)
+        return getattr(unusual, name)(*arguments)
+
+    return function
 
 
-def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str, int]]":
-    from . import unusual
-
-    return unusual.tcp_socket(self, channel)
+open_unusually = _unusual("open_it")
+tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
+rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
 
 
 def is_eager(self: Listener) -> bool:
@@ -61,8 +61,7 @@ def leave_alone(serve_children: bool) -> None:
     from . import folders
 
     try:
-        folder = folders.runtime_dir(os.environ, sys.platform)
-        listener.remove_file(folder, listener.file_name(os.getpid()))
+        leftovers.forget(folders.runtime_dir(os.environ, sys.platform))
     except OSError:
         pass  # no folder, and so nothing to forget: the program starts as it would
     if serve_children:
@@ -129,12 +128,12 @@ def revive(self: Listener) -> bool:
         return False
     if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
         return False
-    _renew(self)
+    renew(self)
     self.pipe = far_up(self, os.pipe())
     return True
 
 
-def _renew(self: Listener) -> None:
+def renew(self: Listener) -> None:
     """Make sockets anew, at the same addresses, that the program has closed."""
     for channel, fd in list(self.sockets.items()):
         if not _is_ours(self, fd):
@@ -168,46 +167,9 @@ def park_without_signals(self: Listener) -> None:
 
 
 def boot(self: Listener) -> None:
-    """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
-    try:
-        _renew(self)
-        if not _can_be_spared(self):
-            return
-        try:
-            with self.gate:
-                from .kernel import boot
-        except ImportError as error:  # beside an import of the program: see import_patiently
-            note("importing the boot again", error)
-            sleep(0.1)
-            with self.gate:
-                from .kernel import boot
-        boot.launch(self, hold_imports_first, boot_failed)
-    except BaseException as error:  # protects the program: the console's fault ends here
-        boot_failed(self, error)
+    from . import waking
 
-
-def _can_be_spared(self: Listener) -> bool:
-    """Wait until the program has the descriptors for a kernel; false if it ends before."""
-    from . import descriptors
-
-    if not descriptors.allow_a_kernel():
-        note("a client waits: the program has hardly any descriptors left")
-    while not descriptors.allow_a_kernel():
-        sleep(_LATER)
-        if self.state != BOOTING:
-            return False
-    return True
-
-
-def boot_failed(self: Listener, error: BaseException) -> None:
-    """Serve a kernel that only says why there is none; runs until the process ends."""
-    note("the kernel did not boot", error)
-    try:
-        from . import refusal
-
-        refusal.serve(self, f"{type(error).__name__}: {error}")
-    except BaseException as worse:  # protects the program, likewise
-        note("nor could the client be told", worse)
+    waking.boot(self)
 
 
 # -- fork ------------------------------------------------------------------------------
@@ -323,7 +285,10 @@ def _park_after_fork(self: Listener) -> None:
 
             return pending.call(lambda: _park_now(self))
         except (ImportError, OSError, AttributeError) as error:
-            note("the fork will warn of a thread", error)
+            # such as a program that became a user who cannot read it: with a thread it would
+            # be warned of one, at this fork and each later one
+            note("no console after a fork", error)
+            return _park_or_close(self, can_park=False)
     return _park_or_close(self)
 
 
@@ -334,9 +299,11 @@ def _park_now(self: Listener) -> bool:
     return self.state != RESTING or listener.current is not None
 
 
-def _park_or_close(self: Listener) -> None:
+def _park_or_close(self: Listener, can_park: bool = True) -> None:
     """Park; where there is no thread to be had, leave nothing that promises a console."""
     try:
+        if not can_park:
+            raise RuntimeError("there must not be one")
         self.park()
     except (OSError, RuntimeError) as error:
         note("no thread after a fork", error)
@@ -379,8 +346,6 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             fresh.folders = self.folders
     if fresh is not None:
         fresh.open()
-        from . import leftovers
-
         leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
 

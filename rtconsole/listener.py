@@ -60,7 +60,7 @@ class Listener:
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
-        self.signal_mask: Any = None  # of the main thread
+        self.signal_mask: Any = None  # of the main thread, when this began
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
         self.gate_taken = False  # by the fork under way
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
@@ -104,21 +104,16 @@ class Listener:
 
     def listen(self, channel: str) -> None:
         """Bind and listen on ``channel``'s address; port 0 becomes one the system picks."""
-        if is_tcp := (info := self.info)["transport"] == "tcp":
-            sock, address = _later("tcp_socket", self, channel)
+        if (info := self.info)["transport"] == "tcp":
+            sock = _later("tcp_socket", self, channel)
         else:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-            address = f"{info['ip']}-{info[f'{channel}_port']}"
-            unlink(address)  # of a dead process with our pid, or of us before an exec
-        try:
             sock.setblocking(False)
-            sock.bind(address)
-            sock.listen(512)
-            if is_tcp:
-                info[f"{channel}_port"] = sock.getsockname()[1]
-        except OSError:
-            sock.close()  # unclosed, it would warn
-            raise
+            try:
+                sock.bind(f"{info['ip']}-{info[f'{channel}_port']}")
+                sock.listen(512)
+            except OSError:  # somebody has that name, or had it
+                _later("bind_anyway", self, sock, channel)
         # not the object, whose end would close what by then may be the program's file
         self.sockets[channel] = self.own(sock.detach())
 
@@ -132,18 +127,15 @@ class Listener:
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
-        try:
-            cwd: str | None = os.getcwd()
-        except OSError:  # deleted
-            cwd = None
         self.info["rtconsole"] = {
             "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
             "version": __version__,
+            "pid_namespace": pid_namespace(),  # this and the next two tell whose file it is
             "machine": _socket.gethostname(),
             "pid": (pid := os.getpid()),
             "create_time": create_time(),
             "argv": sys.orig_argv,
-            "cwd": cwd,
+            "cwd": tried(os.getcwd, None),
             "python": sys.version.partition(" ")[0],
             "executable": sys.executable,
         }
@@ -174,7 +166,7 @@ class Listener:
         # Blocked here and inherited: the new thread never runs with a signal unblocked.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
-            self.signal_mask = mask
+            self.signal_mask = mask if self.signal_mask is None else self.signal_mask
             start_new_thread(self._wait, (started,))
         except RuntimeError:
             self.state = RESTING
@@ -258,6 +250,19 @@ def is_own_folder(path: str, forbidden: int) -> bool:
     return found.st_mode & (0o170000 | forbidden) == 0o040000 and found.st_uid == os.geteuid()
 
 
+def tried(ask: "Any", otherwise: "Any") -> "Any":
+    """Return what ``ask`` does, or something else if that fails."""
+    try:
+        return ask()
+    except OSError:
+        return otherwise
+
+
+def pid_namespace() -> int:
+    """Return a number for who shares our pids: a container has its own; 0 if unknown."""
+    return int(tried(lambda: os.stat("/proc/self/ns/pid").st_ino, 0))
+
+
 def create_time() -> float:
     """Return this process's start in seconds since the epoch; off Linux the time of the call."""
     global _boot_time
@@ -291,37 +296,32 @@ def dumps(value: "Any") -> str:
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask, and return its path.
 
-    Raises:
-        OSError: it cannot be written; nothing is left behind then.
+    Where the name is taken, by a container's process with our pid, say, :mod:`.unusual` helps.
+    Raises OSError where it cannot be written; nothing is left behind then.
     """
-    path, temporary = f"{folder}/{name}", f"{folder}/.{name}.tmp"
-    unlink(temporary)
+    temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    unlink(temporary)  # of a dead process with our pid
     fd = os.open(temporary, flags, 0o600)
     try:
+        if os.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
+            os.chmod(temporary, 0o600)
+        if os.write(fd, data := (dumps(info) + "\n").encode()) < len(data):
+            raise OSError("the disk is full")
         try:
-            if hasattr(os, "fchmod"):
-                os.fchmod(fd, 0o600)  # the umask may have taken bits away
-            data = (dumps(info) + "\n").encode()
-            while data:
-                data = data[os.write(fd, data) :]
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-    except BaseException:
+            os.link(temporary, f"{folder}/{name}")
+        except OSError:
+            name = _later("rename_anyway", None, temporary, folder, name)
+    finally:
+        os.close(fd)
         unlink(temporary)
-        raise
-    try:
-        second = f"{folder}/external_kernels"  # JupyterLab's ServerApp.external_connection_dir
-        if not is_own_folder(second, 0o022):
-            from . import folders
-
-            folders.own_folder(second)
-        unlink(f"{second}/{name}")
-        os.link(path, f"{second}/{name}")
-    except OSError as error:
-        note("JupyterLab will not list this process", error)
-    return path
+    try:  # for JupyterLab's list (ServerApp.external_connection_dir)
+        if not is_own_folder(f"{folder}/external_kernels", 0o022):
+            raise FileNotFoundError
+        os.link(f"{folder}/{name}", f"{folder}/external_kernels/{name}")
+    except OSError:
+        _later("link_anyway", None, folder, name)
+    return f"{folder}/{name}"
 
 
 def unlink(path: str) -> None:

@@ -30,6 +30,10 @@ class View(NamedTuple):
     pids: str
     root: str
 
+    def has_pids_of(self, namespace: int) -> bool:
+        """Tell whether a pid means the same here as in a namespace (0: that is not known)."""
+        return not namespace or not self.pids or self.pids == f"pid:[{namespace}]"
+
 
 class Place(NamedTuple):
     """A folder as the processes of a view see it, and how it is reached from here."""

@@ -121,7 +121,7 @@ def look(before: Iterable[Process] = ()) -> Found:
                 told = connection.read(os.path.join(place.reached, name))
             except CannotAttach:
                 continue  # damaged, not ours to read, or gone meanwhile
-            if told.pid != pid:
+            if told.pid != pid or not place.view.has_pids_of(told.pid_namespace):
                 continue
             if outer and (seen := _seen(told, outer, users)) is not None:
                 if _listens(told, outer, bound):
@@ -233,7 +233,8 @@ def _is_dead(told: Connection, bound: Container[str] | None) -> bool:
 
     if os.name == "posix" and told.uid != os.geteuid():
         return False
-    if told.machine != socket.gethostname():
+    here = places.view("self")
+    if told.machine != socket.gethostname() or not (here and here.has_pids_of(told.pid_namespace)):
         return False
     if bound is not None and any(path in bound for path in told.sockets()):
         return False

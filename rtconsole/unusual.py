@@ -1,5 +1,5 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written. And its
-end in a process that goes on.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written, taken names.
+And its end in a process that goes on.
 
 Standard library only. Imported only where there is such a reason.
 """
@@ -12,6 +12,7 @@ import select
 import sys
 from time import monotonic, sleep
 
+from . import folders, leftovers, listener
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 # Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
@@ -27,7 +28,7 @@ def open_it(self: Listener) -> None:
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
     """
-    from . import folders, settings
+    from . import settings
 
     chosen = settings.from_environment()
     for text in chosen.notes:
@@ -52,13 +53,76 @@ def open_it(self: Listener) -> None:
     self.park()
 
 
-def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str, int]]":
-    """Return a socket for ``channel`` and the loopback address to bind it to."""
+def tcp_socket(self: Listener, channel: str) -> _socket.socket:
+    """Return a socket that listens for ``channel`` on loopback.
+
+    Raises:
+        OSError: there is none to be had.
+    """
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    port = self.info[f"{channel}_port"]
-    if option := address_option(sys.platform, bool(port)):
-        sock.setsockopt(_socket.SOL_SOCKET, getattr(_socket, option), 1)
-    return sock, (self.info["ip"], port)
+    try:
+        sock.setblocking(False)
+        port = self.info[f"{channel}_port"]
+        if option := address_option(sys.platform, bool(port)):
+            sock.setsockopt(_socket.SOL_SOCKET, getattr(_socket, option), 1)
+        sock.bind((self.info["ip"], port))
+        sock.listen(512)
+        self.info[f"{channel}_port"] = sock.getsockname()[1]
+    except OSError:
+        sock.close()  # unclosed, it would warn
+        raise
+    return sock
+
+
+def bind_anyway(self: Listener, sock: _socket.socket, channel: str) -> None:
+    """Bind to a channel's Unix socket whose name is taken, and listen.
+
+    By a dead process that had our pid, or by us before an exec: then it is replaced. A live one
+    in another container, that shares the folder and has the same pid, keeps its own.
+
+    Raises:
+        OSError: it cannot be replaced, or something else is wrong.
+    """
+    info = self.info
+    address = f"{info['ip']}-{info[f'{channel}_port']}"
+    try:
+        if not self.sockets and not self.connection_file and leftovers.is_listening(address):
+            info["ip"] += f".{listener.pid_namespace()}"
+            address = f"{info['ip']}-{info[f'{channel}_port']}"
+        listener.unlink(address)
+        sock.bind(address)
+        sock.listen(512)
+    except OSError:
+        sock.close()  # unclosed, it would warn
+        raise
+
+
+def rename_anyway(_: None, temporary: str, folder: str, name: str) -> str:
+    """Give a connection file its name, which is taken; return that name, or another one.
+
+    What a dead process with our pid left, or we before an exec, is replaced. A file that is
+    another machine's or container's stays: whether its process lives cannot be told.
+
+    Raises:
+        OSError: it cannot be replaced.
+    """
+    pid = os.getpid()
+    text = leftovers.read(f"{folder}/{name}")
+    if b'"pid_namespace": ' in text and not leftovers.is_of(pid, text):
+        name = leftovers.other_name(pid)
+    os.replace(temporary, f"{folder}/{name}")
+    return name
+
+
+def link_anyway(_: None, folder: str, name: str) -> None:
+    """Give a connection file its second name, which is taken, or for which there is no folder."""
+    second = f"{folder}/external_kernels"
+    try:
+        folders.own_folder(second)
+        listener.unlink(f"{second}/{name}")
+        os.link(f"{folder}/{name}", f"{second}/{name}")
+    except OSError as error:
+        note("JupyterLab will not list this process", error)
 
 
 def address_option(platform: str, again: bool) -> str | None:

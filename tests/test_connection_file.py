@@ -94,6 +94,7 @@ def test_it_says_what_a_client_and_a_person_need(launch: Launcher, are_usual: bo
     assert about == {
         "status": "dormant    0",
         "version": __version__,
+        "pid_namespace": os.stat("/proc/self/ns/pid").st_ino,
         "machine": socket.gethostname(),
         "pid": program.pid,
         "argv": [sys.executable, str(launch.home / "work.py"), *arguments],
@@ -398,7 +399,8 @@ pid, runtime = os.getpid(), os.path.expanduser("~/.local/share/jupyter/runtime")
 os.umask(0o022)
 os.makedirs(runtime + "/external_kernels")
 name = f"kernel-rt-{pid}.json"
-for path in (name, f".{name}.tmp", f"external_kernels/{name}"):
+temporary = f".{name}.{os.stat('/proc/self/ns/pid').st_ino}.tmp"
+for path in (name, temporary, f"external_kernels/{name}"):
     with open(f"{runtime}/{path}", "w") as file:
         file.write("{}")
 folder = os.environ["XDG_RUNTIME_DIR"] + "/rtconsole"
@@ -414,7 +416,7 @@ for port in range(1, 6):
     wait_for(lambda: path.stat().st_nlink == 2, "the second name to be replaced")
     assert second.samefile(path)
     assert mode_of(path) == 0o600
-    assert not (path.parent / f".{path.name}.tmp").exists()
+    assert [p.name for p in path.parent.iterdir() if p.is_file()] == [path.name]
     assert_runs_a_cell(path)
 
 

@@ -49,7 +49,8 @@ def test_a_dormant_program_has_imported_nothing_of_the_kernel(launch: Launcher) 
     assert not loaded & {"zmq", "IPython", "ipykernel", "asyncio", "threading", "json", "socket"}
     ours = {name for name in loaded if name.startswith(("rtconsole", "sitehook"))}
     assert ours <= {"sitehook", "rtconsole", "rtconsole.listener"} | {
-        f"rtconsole.{name}" for name in ("lifecycle", "unusual", "folders", "settings", "debuglog")
+        f"rtconsole.{name}"
+        for name in ("lifecycle", "leftovers", "unusual", "folders", "settings", "debuglog")
     }
 
 

@@ -20,7 +20,8 @@ HELPER = """
         os.close(fd)
 
     def wait():
-        while not os.path.exists(f"{os.environ['HOME']}/stop"):
+        home = os.environ["HOME"]  # gone with the test, if that failed
+        while os.path.exists(home) and not os.path.exists(f"{home}/stop"):
             time.sleep(0.01)
 
     def work(name="child"):
@@ -72,6 +73,16 @@ WAYS = {
         work("parent")
         os.waitpid(child, 0)
         """,
+    "spawnv": f"""
+        child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, {CHILD}])
+        work("parent")
+        os.waitpid(child, 0)
+        """,
+    "subprocess with a function": f"""
+        child = subprocess.Popen([sys.executable, {CHILD}], preexec_fn=os.setsid)
+        work("parent")
+        child.wait()
+        """,
     "fork and exec": f"""
         pid = os.fork()
         if pid == 0: os.execv(sys.executable, [sys.executable, {CHILD}])
@@ -89,15 +100,18 @@ WAYS = {
             """
         for method in ("fork", "spawn", "forkserver")
     },
-    "ProcessPoolExecutor": """
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-        if __name__ == "__main__":
-            with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-                future = pool.submit(work)
-                work("parent")
-                future.result()
-        """,
+    **{
+        f"ProcessPoolExecutor, {method}": f"""
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+            if __name__ == "__main__":
+                with ProcessPoolExecutor(1, multiprocessing.get_context({method!r})) as pool:
+                    future = pool.submit(work)
+                    work("parent")
+                    future.result()
+            """
+        for method in ("fork", "spawn")
+    },
 }
 
 
@@ -210,6 +224,98 @@ def test_a_fork_beside_clients_and_a_running_cell_starts_clean(launch: Launcher)
         (launch.home / "stop").touch()
         assert program.wait() == 0
     assert program.stderr == ""
+
+
+def test_children_of_an_attached_process_and_theirs_start_clean(launch: Launcher) -> None:
+    launch.script(HELPER, "helper.py")
+    program = launch(
+        """
+        import multiprocessing, os, sys, threading, time
+        from concurrent.futures import ProcessPoolExecutor
+        from helper import work
+        def flood():
+            while not os.path.exists("stop"):
+                for _ in range(10): print("line", flush=True)
+                time.sleep(0.001)
+        printing = threading.Thread(target=flood)
+        printing.start()
+        while not os.path.exists("fork"): time.sleep(0.01)
+        context = multiprocessing.get_context("fork")
+        with context.Pool(2) as pool, ProcessPoolExecutor(1, context) as executor:
+            jobs = [pool.apply_async(work, [f"pool {n}"]) for n in range(2)]
+            last = executor.submit(work, "executor")
+            if os.fork() == 0:
+                if os.fork() == 0:
+                    work("grandchild")
+                    os._exit(0)
+                work("child")
+                os.wait()
+                os._exit(0)
+            if os.fork() == 0:
+                again = "import helper; helper.work('exec')"
+                os.execv(sys.executable, [sys.executable, "-c", again])
+            for job in jobs: job.get()
+            last.result()
+        printing.join()
+        """,
+        env={"PYTHONPATH": str(launch.home), "PYTHONWARNINGS": "ignore"},
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        (launch.home / "fork").touch()
+        pids = wait_for_reports(launch, 6)
+        assert pids.keys() == {"pool 0", "pool 1", "executor", "child", "grandchild", "exec"}
+        everybodys = {pid: bound(launch, pid, also_connected=True) for pid in pids.values()}
+        everybodys[program.pid] = bound(launch, program.pid, also_connected=True)
+        keys = {
+            json.loads(program.connection_file_of(pid).read_text())["key"] for pid in everybodys
+        }
+        assert len(keys) == len(everybodys)
+        for name, pid in pids.items():
+            held = sockets_of(pid)
+            assert everybodys[pid] <= held, name
+            for other in everybodys.keys() - {pid}:
+                assert not everybodys[other] & held, (name, other)
+        for name in ("pool 1", "executor", "grandchild", "exec"):
+            other = Client(program.connection_file_of(pids[name])).ready()
+            try:
+                assert other.value("__import__('os').getpid()") == pids[name]
+            finally:
+                other.close()
+        assert client.value("os.getpid()") == program.pid
+        stop(launch, program)
+
+
+FORKS = """
+    import multiprocessing, os, pty, subprocess, sys, warnings
+    warnings.simplefilter("always")
+    def end(pid, fd=None):
+        if pid == 0: os._exit(0)
+        os.waitpid(pid, 0)
+        if fd is not None: os.close(fd)
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        end(os.fork())
+        end(*pty.fork())
+        child = context.Process(target=abs, args=[1]); child.start(); child.join()
+        subprocess.run(["true"], preexec_fn=os.getpid)
+        child = os.spawnvp(os.P_WAIT, "true", ["true"])
+    def nested(depth):
+        pid = os.fork()
+        if pid == 0:
+            if depth: nested(depth - 1)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    nested(5)
+    print("done")
+    """
+
+
+def test_no_way_to_fork_warns_of_a_thread_in_a_dormant_process(launch: Launcher) -> None:
+    program = launch(FORKS)
+    assert (program.wait(), program.stdout, program.stderr) == (0, "done\n", "")
+    folders = program.runtime_dir, launch.sockets
+    assert [p for folder in folders for p in folder.rglob("*-*")] == []
 
 
 def test_a_child_can_import_what_a_cell_was_importing(launch: Launcher) -> None:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = (
     *("__init__", "listener", "lifecycle", "leftovers", "pending", "inherited", "unusual"),
-    *("folders", "debuglog", "curve", "refusal"),
+    *("folders", "debuglog", "curve", "refusal", "waking", "room", "descriptors"),
 )
 
 # The side of the person who looks, from the bottom up; those in a line know each other.
@@ -29,6 +29,8 @@ PROGRAM = (
     "pending",
     "inherited",
     "unusual",
+    "waking",
+    "room",
     "embed",
     "refusal",
     "debuglog",
@@ -77,9 +79,10 @@ def test_nothing_imports_what_is_above_it() -> None:
         assert not any(name.partition(".")[0] == "sitehook" for name in used), path
         if "kernel" in path.parts:
             # the kernel knows the listener by what it is handed, and tells it of its failure
-            above = {"rtconsole.listener", "rtconsole.lifecycle", "rtconsole.embed"}
+            names = ("listener", "lifecycle", "waking", "embed")
+            above = {f"rtconsole.{name}" for name in names}
             assert not above & used, path
-        below = ("listener", "lifecycle", "embed", "refusal")  # they hand over to the kernel
+        below = ("listener", "waking", "embed", "refusal")  # they hand over to the kernel
         if "kernel" not in path.parts and path.stem not in below:
             # the operator's side meets the kernel at the protocol, and nowhere else
             assert not any(name.startswith("rtconsole.kernel") for name in used), path

@@ -19,7 +19,7 @@ from traitlets import Type
 
 from rtconsole import __version__
 
-from . import cell, kinds, peers
+from . import cell, kinds, peers, spawning
 from .audit import Audit
 from .guard import GuardedKernel
 from .interrupt import Interrupts
@@ -92,6 +92,7 @@ class Kernel(GuardedKernel):
         output: Output,
         status: Status,
         own_threads: Collection[int],
+        signal_mask: Collection[int],
         audit: Audit,
         is_readonly: bool,
         **traits: Any,
@@ -103,6 +104,7 @@ class Kernel(GuardedKernel):
             output: where output goes.
             status: what those who list the processes see.
             own_threads: identifiers of the console's threads; may grow later.
+            signal_mask: of the processes that cells start.
             audit: is asked before each cell.
             is_readonly: clients may look but not run.
         """
@@ -141,6 +143,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
+            spawning.routes(signal_mask),
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------

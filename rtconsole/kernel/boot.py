@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rtconsole import descriptors
+
 
 def launch(
     listener: Any,
@@ -79,6 +81,7 @@ def _run(
     failed: Callable[[Any, BaseException], None],
 ) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
+    release = descriptors.hold_streams()
     try:
         with listener.gate:
             import logging  # noqa: F401
@@ -96,9 +99,10 @@ def _run(
         loop = asyncio.SelectorEventLoop()
         loop.set_debug(False)  # -X dev means the program's: slow callbacks go to its stderr
         try:
-            loop.run_until_complete(running.serve(loop))
+            loop.run_until_complete(running.serve(loop, release))
         finally:
             loop.close()
             running.dismantle()
     except BaseException as error:  # protects the program: it goes on without a console
+        release()
         failed(listener, error)

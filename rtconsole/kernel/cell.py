@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import FunctionType
 from typing import Any, Protocol
 
 from rtconsole.recorder import hide_frame
@@ -96,14 +97,17 @@ class Routes:
         self,
         singletons: list[tuple[type, object]],
         streams: Callable[[], AbstractContextManager[None]],
+        others: list[tuple[Any, str, Callable[[Any], Any]]],
     ) -> None:
         """
         Args:
             singletons: classes with an ``_instance``, each with what it is inside a cell.
             streams: routes what the cell writes (:meth:`.mirror.Mirror.cell`).
+            others: owner, name and maker of further routers.
         """
         self._singletons = singletons
         self._streams = streams
+        self._others = others
         self._lock = threading.Lock()
         self._running = 0
         self._undo: list[Callable[[], None]] = []
@@ -135,6 +139,8 @@ class Routes:
         self._replace(time, "sleep", _sleep)
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
+        for owner, name, make in self._others:
+            self._replace(owner, name, make)
         for owner, inside in self._singletons:
             self._replace(owner, "_instance", partial(ContextSingleton, inside))
 
@@ -156,6 +162,8 @@ class Routes:
         own = vars(owner)
         was_there, original = name in own, getattr(owner, name)
         router = make(original)
+        if isinstance(router, FunctionType):  # pickle looks for it by these
+            router.__module__, router.__qualname__ = owner.__name__, name
         setattr(owner, name, router)
 
         def undo() -> None:

@@ -25,8 +25,9 @@ _MOD, _MUTED, _ONE = 3, 0, 1 | 1 << 30
 _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 
 # Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
-# next is let in, which libzmq takes a fraction of; until scarce descriptors are looked at again.
-_SOON, _TRIES, _NEXT, _LATER = 0.01, 200, 0.001, 0.5
+# next is let in, which libzmq takes a fraction of, and until it surely is; until scarce
+# descriptors are looked at again.
+_SOON, _TRIES, _NEXT, _ACCEPTED, _LATER = 0.01, 200, 0.001, 0.05, 0.5
 
 
 class _Place(NamedTuple):
@@ -51,6 +52,8 @@ class Door:
         self._note = note
         self._libc: Any = ctypes.CDLL(None)
         self._is_full = False
+        self._release: Callable[[], None] = lambda: None
+        self._held: Any = None  # the timer that calls it
 
     def shut(self, sockets: dict[int, int], tries: int = _TRIES) -> None:
         """Mute libzmq's listening sockets, and let in who knocks from now on.
@@ -66,6 +69,18 @@ class Door:
         if sockets and tries:  # libzmq's thread has not come to it yet
             self._loop.call_later(_SOON, self.shut, sockets, tries - 1)
 
+    def _hold_streams(self) -> None:
+        """Let libzmq's new connections have no standard stream's number."""
+        if self._held is None:
+            self._release = descriptors.hold_streams()
+        else:
+            self._held.cancel()
+        self._held = self._loop.call_later(_ACCEPTED, self._let_go)
+
+    def _let_go(self) -> None:
+        self._held = None
+        self._release()
+
     def _attend(self, own: int, place: _Place) -> None:
         self._loop.add_reader(own, partial(self._knocked, own, place))
 
@@ -75,8 +90,10 @@ class Door:
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
-        if not is_full and not self._arm(place, _ONE):
-            return  # the program has closed it
+        if not is_full:
+            self._hold_streams()
+            if not self._arm(place, _ONE):
+                return  # the program has closed it
         self._loop.call_later(_LATER if is_full else _NEXT, self._attend, own, place)
 
     def _arm(self, place: _Place, events: int) -> bool:

@@ -141,6 +141,25 @@ class IOPub(IOPubThread):
     async def _run_event_pipe_gc(self) -> None:
         """Do not wake every ten seconds to look for threads that ended."""
 
+    def _setup_event_pipe(self) -> None:
+        """Not needed: see :meth:`schedule`."""
+
+    def schedule(self, function: Callable[[], None]) -> None:
+        """Call ``function`` in this thread, soon. From any thread.
+
+        The original makes a ZMQ socket in each thread that asks. The program's main thread asks
+        at its end, when it may have closed stdout: the socket would get that number, and what
+        the interpreter has still to write.
+        """
+        if self.thread.is_alive():
+            self._events.append(function)
+            try:
+                self.io_loop.asyncio_loop.call_soon_threadsafe(self._handle_event, None)
+            except RuntimeError:  # closed meanwhile
+                pass
+        else:
+            function()
+
     # -- who is there ------------------------------------------------------------------
 
     def _setup_xpub_listener(self) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from _thread import get_ident
+from collections.abc import Callable
 from typing import Any
 
 from rtconsole import debuglog, recorder, settings
@@ -166,8 +167,8 @@ class RunningKernel:
                 if getattr(entry[2], "__name__", "") == "ProvisionalCompleterWarning":
                     filters.remove(entry)
 
-    async def serve(self, loop: Any) -> None:
-        """Build the kernel in this thread and serve until stopped."""
+    async def serve(self, loop: Any, built: Callable[[], None]) -> None:
+        """Build the kernel in this thread, tell ``built``, and serve until stopped."""
         import asyncio
 
         with self.listener.gate:
@@ -175,6 +176,7 @@ class RunningKernel:
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self
         self.listener.state = "running"
+        built()
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
@@ -226,6 +228,7 @@ class RunningKernel:
             ),
             status,
             self._threads,
+            self.listener.signal_mask or (),
             audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
             wanted.readonly,
             config=chosen.config,

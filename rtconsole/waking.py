@@ -1,0 +1,67 @@
+"""Somebody connected: hand over to the kernel, if the program has room for one.
+
+Runs in the parked thread, and never raises into the program. Standard library only.
+"""
+
+from time import sleep
+
+from . import lifecycle
+from .listener import BOOTING, Listener, note
+
+# Seconds until a program that has hardly any descriptors left is looked at again.
+_LATER = 0.5
+
+
+def boot(self: Listener) -> None:
+    """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
+    try:
+        lifecycle.renew(self)
+        from . import room
+
+        if not _can_be_spared(self):
+            return
+        room.check()
+        try:
+            with self.gate:
+                from .kernel import boot
+        except ImportError as error:  # beside an import of the program: see import_patiently
+            note("importing the boot again", error)
+            sleep(0.1)
+            with self.gate:
+                from .kernel import boot
+        boot.launch(self, lifecycle.hold_imports_first, boot_failed)
+    except BaseException as error:  # protects the program: the console's fault ends here
+        boot_failed(self, error)
+
+
+def _can_be_spared(self: Listener) -> bool:
+    """Wait until the program has the descriptors for a kernel; false if it ends before."""
+    from . import descriptors
+
+    if not descriptors.allow_a_kernel():
+        note("a client waits: the program has hardly any descriptors left")
+    while not descriptors.allow_a_kernel():
+        sleep(_LATER)
+        if self.state != BOOTING:
+            return False
+    return True
+
+
+def boot_failed(self: Listener, error: BaseException) -> None:
+    """Serve a kernel that only says why there is none; runs until the process ends.
+
+    Where not even that can be, in a chroot say, there is no console any more.
+    """
+    note("the kernel did not boot", error)
+    try:
+        from . import refusal, room
+
+        room.check_for_a_word()
+        refusal.serve(self, f"{type(error).__name__}: {error}")
+    except BaseException as worse:  # protects the program, likewise
+        note("nor could the client be told", worse)
+        try:
+            if self.state == BOOTING:
+                lifecycle.close(self)
+        except Exception as worst:  # protects the program, likewise
+            note("nor the console closed", worst)

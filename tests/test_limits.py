@@ -1,0 +1,304 @@
+"""What a process may not do, or has no room for: the program goes on as it would without us."""
+
+import os
+import queue
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from contextlib import closing, suppress
+from pathlib import Path
+
+import alike
+import pytest
+from harness import PATIENCE, Client, Launcher, Program, wait_for
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
+
+# What a program may have less of than a kernel takes. (With 16 descriptors from its start on it
+# has no console: test_sitehook.)
+LIMITS = {
+    **{f"{number} descriptors": (resource.RLIMIT_NOFILE, number) for number in (64, 80, 128)},
+    "no processes": (resource.RLIMIT_NPROC, 0),
+    # A thread of Python's reserves 72 MB, of which it uses hardly any.
+    "100 MB of addresses": (resource.RLIMIT_AS, 100 << 20),
+    "300 MB of addresses": (resource.RLIMIT_AS, 300 << 20),
+    "64 MB of data": (resource.RLIMIT_DATA, 64 << 20),
+    "700 MB of addresses": (resource.RLIMIT_AS, 700 << 20),
+    "1 MB of locked memory": (resource.RLIMIT_MEMLOCK, 1 << 20),
+    "files of 64 bytes": (resource.RLIMIT_FSIZE, 64),
+}
+
+# A program that sees whether it still gets what it needs, until a client has been there.
+WORKS = """
+import os, resource, sys, time
+limit = int(sys.argv[1]), int(sys.argv[2])
+if limit[0] == resource.RLIMIT_NPROC: os.setgroups([]); os.setresgid(61236, 61236, 61236)
+resource.setrlimit(limit[0], (limit[1], limit[1]))
+print("limited", flush=True)
+deadline = time.monotonic() + float(sys.argv[3])
+rounds = 0
+while time.monotonic() < deadline and not os.path.exists("go"):
+    with open(__file__) as first, open(os.devnull) as second: first.read()
+    bytearray(1 << 20)
+    rounds += 1
+    time.sleep(0.001)
+print("worked", rounds > 0)
+sys.exit(4)
+"""
+
+
+def limited(launch: Launcher, limit: str, seconds: float, *, watched: bool) -> Program:
+    kind, number = LIMITS[limit]
+    env = None if watched else {"RTCONSOLE": None}
+    arguments = (str(kind), str(number), str(seconds))
+    program = launch(WORKS, *arguments, env=env, cwd=launch.home)
+    program.wait_for_output("limited")
+    return program
+
+
+def knock(connection_file: Path) -> Client:
+    """Connect, and ask something; whether it is answered is another matter."""
+    client = Client(connection_file)
+    client.send("t = 1")
+    return client
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_visit_takes_nothing_that_the_program_needs(launch: Launcher, limit: str) -> None:
+    expected = limited(launch, limit, 0, watched=False)
+    assert (expected.wait(), expected.stderr) == (4, ""), expected.describe()
+    program = limited(launch, limit, 20, watched=True)
+    with closing(knock(program.connection_file)) as client:
+        with suppress(queue.Empty):  # there may be no room to say why there is no kernel
+            reply = client.kernel.get_shell_msg(timeout=3)["content"]
+            assert reply["status"] == "ok" or "kernel takes" in str(reply) or "thread" in str(reply)
+        (launch.home / "go").touch()
+        ended = program.wait(), program.stdout, program.stderr
+    assert ended == (4, "limited\nworked True\n", ""), program.describe()
+    assert alike.files(launch) == []
+
+
+@pytest.mark.parametrize("kind", ["AS", "DATA"])
+def test_a_program_that_starts_with_little_memory_ends_as_without_us(
+    launch: Launcher, kind: str
+) -> None:
+    limit = f"resource.setrlimit(resource.RLIMIT_{kind}, 2 * (int(sys.argv[1]) << 20,))"
+    code = f"import os, resource, sys; {limit}; os.execv(sys.argv[2], sys.argv[2:])"
+    source = "import os; print(len(bytes(1 << 20))); raise SystemExit(3)"
+    for megabytes in (24, 32, 64, 96):
+        python = [sys.executable, "-E", "-c", code, str(megabytes), sys.executable]
+        program = launch(source, python=python)
+        assert (program.wait(), program.stdout, program.stderr) == (3, "1048576\n", "")
+        assert alike.files(launch) == []
+
+
+def test_a_program_with_few_descriptors_forks_and_ends_as_without_us(launch: Launcher) -> None:
+    source = """
+        import os, resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+        held = []
+        while True:
+            try: held.append(os.open("/", os.O_RDONLY))
+            except OSError: break
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0: os._exit(len(held) == 0)
+            print(os.waitpid(pid, 0)[1])
+        """
+    expected = launch(source, env={"RTCONSOLE": None})
+    assert (expected.wait(), expected.stderr) == (0, "")
+    program = launch(source)
+    assert (program.wait(), program.stdout, program.stderr) == (0, expected.stdout, "")
+    assert alike.files(launch) == []
+
+
+# -- disks -------------------------------------------------------------------------------------
+
+
+def may_mount() -> bool:
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if not shutil.which("unshare") or not Path("/mnt").is_dir():
+        return False
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not may_mount(), reason="no mounts of our own here")
+
+
+def on_a_disk(launch: Launcher, shell: str) -> list[str]:
+    """Return the start of a command line: in a namespace with a small disk as the home."""
+    disk = launch.home / "disk"
+    disk.mkdir(exist_ok=True)
+    line = f'mount -t tmpfs -o size=64k none {disk} && cd {disk} && {shell}; exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", textwrap.dedent(line), "sh", sys.executable]
+
+
+DISKS = {
+    "full": "cat /dev/zero > full 2> /dev/null",
+    "full but for the folders": "mkdir -p -m 700 .local/share/jupyter/runtime run/rtconsole;"
+    " chmod 700 run . .local; cat /dev/zero > full 2> /dev/null",
+    "read-only": "mount -o remount,ro .",
+    "without links": "mkdir -p -m 700 .local/share/jupyter/runtime/external_kernels",
+}
+
+
+@needs_mounts
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_program_ends_as_without_us_on_a_disk_that_is(launch: Launcher, disk: str) -> None:
+    python = on_a_disk(launch, DISKS[disk])
+    home = str(launch.home / "disk")
+    script = str(launch.script("print('words'); raise SystemExit(3)"))
+    for transport in ("ipc", "tcp"):
+        env = {"HOME": home, "XDG_RUNTIME_DIR": f"{home}/run", "TMPDIR": home}
+        env["RTCONSOLE_TRANSPORT"] = transport
+        program = launch(None, script, python=python, env=env)
+        assert (program.wait(), program.stdout, program.stderr) == (3, "words\n", "")
+
+
+@needs_mounts
+def test_a_disk_that_fills_up_later_hurts_neither_program_nor_console(launch: Launcher) -> None:
+    source = """
+        import os, time
+        try:
+            with open(os.path.expanduser("~/filling"), "wb", 0) as file:
+                while True: file.write(bytes(4096))
+        except OSError as error: print(error.errno, flush=True)
+        while not os.path.exists("/proc/self/fd/0/none") and not globals().get("done"):
+            time.sleep(0.01)
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            print(os.waitpid(pid, 0)[1], flush=True)
+        """
+    home = launch.home / "disk"
+    script = str(launch.script(source))
+    env = {"HOME": str(home), "PYTHONWARNINGS": "ignore"}  # of a fork beside the kernel
+    program = launch(None, script, python=on_a_disk(launch, ":"), env=env)
+    program.wait_for_output("28\n")
+    inside = Path(f"/proc/{program.pid}/root{home}/.local/share/jupyter/runtime")
+    with closing(Client(inside / f"kernel-rt-{program.pid}.json")) as client:
+        assert client.ready().value("6 * 7") == 42
+        client.send("done = True")
+        assert (program.wait(), program.stdout, program.stderr) == (0, "28\n0\n0\n", "")
+
+
+# -- users, folders, roots ---------------------------------------------------------------------
+
+
+@needs_root
+def test_a_program_that_drops_its_privileges_forks_as_without_us(launch: Launcher) -> None:
+    source = """
+        import os, sys
+        import warnings, traceback, linecache, tokenize  # while they can be read
+        os.setgroups([]); os.setresgid(61236, 61236, 61236); os.setresuid(61236, 61236, 61236)
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                print(os.getuid(), flush=True)
+                os._exit(0)
+            print(os.waitpid(pid, 0)[1], flush=True)
+        sys.exit(3)
+        """
+    expected = launch(source, env={"RTCONSOLE": None})
+    assert (expected.wait(), expected.stderr) == (3, "")
+    program = launch(source, env={"TMPDIR": "/proc/none"})
+    assert (program.wait(), program.stdout, program.stderr) == (3, expected.stdout, "")
+
+
+JAILED = """
+import warnings
+warnings.simplefilter("ignore")  # of a fork beside the kernel
+os.mkdir("jail")
+os.chroot("jail"); os.chdir("/")
+print("jailed", flush=True)
+for _ in range(2):
+    pid = os.fork()
+    if pid == 0:
+        print(os.listdir("/"), flush=True)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1], flush=True)
+while not (found := os.listdir("/")): time.sleep(0.01)
+print(found)
+sys.exit(3)
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("state", ["without", "dormant", "attached", "visited"])
+def test_a_program_that_changes_its_root_goes_on_and_forks_as_without_us(
+    launch: Launcher, state: str
+) -> None:
+    env = {"RTCONSOLE": None} if state == "without" else None
+    program = launch(alike.PRELUDE + JAILED, env=env, cwd=launch.home)
+    if state != "without":
+        assert program.connection_file
+    with alike.in_state(launch, program, "attached" if state == "attached" else "without"):
+        program.wait_for_output("0\n[]\n0\n")
+        if state == "visited":  # where nothing of a kernel can be imported: it gives up
+            with closing(socket.socket(socket.AF_UNIX)) as sock:
+                sock.settimeout(PATIENCE)
+                with suppress(ConnectionError):  # Python 3.13 could not even fork with it
+                    sock.connect(f"{launch.sockets}/rtconsole/{program.pid}-1")
+                    assert sock.recv(1) == b""
+        (launch.home / "jail/end").touch()
+        ended = program.wait(), program.stdout, program.stderr
+    assert ended == (3, "jailed\n[]\n0\n[]\n0\n['end']\n", "")
+
+
+@needs_root
+@needs_mounts
+def test_a_program_that_starts_in_another_root_has_a_console_there(launch: Launcher) -> None:
+    jail = launch.home / "jail"
+    line = f"mount -t tmpfs none {jail}"
+    folders = {"/usr", "/lib", "/lib64", "/bin", "/etc", str(Path(sys.prefix).parents[0])}
+    for folder in (*sorted(folders), os.path.realpath(sys.base_prefix), str(launch.home)):
+        if Path(folder).is_dir():
+            inside = f"{jail}{folder}"
+            line += f" && mkdir -p {inside} && mount --rbind {folder} {inside}"
+    line += f' && mkdir -p {jail}/tmp {jail}/dev && exec chroot {jail} "$@"'
+    jail.mkdir()
+    python = ["unshare", "--mount", "sh", "-c", line, "sh", sys.executable]
+    source = "import os, time\nt = 42\nprint(os.path.exists('/proc'), flush=True)\ntime.sleep(60)"
+    program = launch(source, python=python)
+    wait_for(lambda: program.stdout or not program.is_running(), "the jail")
+    if not program.is_running():
+        pytest.skip(f"no root can be made here: {program.stderr}")
+    assert program.stdout == "False\n"
+    with program.client() as client:
+        assert client.value("t") == 42
+        told = "import subprocess; subprocess.run(['echo', 'yes'], capture_output=True).stdout"
+        assert client.run(told).result == r"b'yes\n'"
+    assert program.stderr == ""
+
+
+@pytest.mark.parametrize("length", [80, 90, 100, 103, 107, 108, 200])
+def test_sockets_are_found_however_long_the_folder_for_them_is(
+    launch: Launcher, length: int
+) -> None:
+    base = f"{launch.home}/run/"
+    folder = base + "x" * (length - len(base) - len("/rtconsole"))
+    Path(folder).mkdir(mode=0o700)
+    env = {"XDG_RUNTIME_DIR": folder, "TMPDIR": str(launch.home)}
+    program = launch("import time; t = 42; time.sleep(60)", env=env)
+    assert len(program.info["ip"]) <= 100
+    with program.client() as client:
+        assert client.value("t") == 42
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"HOME": None}, {"HOME": ""}, {"HOME": "{home}/none"}, {"HOME": None, "USER": None}],
+    ids=["unset", "empty", "missing", "unset, and no user"],
+)
+def test_without_a_home_in_the_environment_a_program_ends_as_without_us(
+    launch: Launcher, env: dict[str, str | None]
+) -> None:
+    changes = {name: value and value.format(home=launch.home) for name, value in env.items()}
+    # no home of ours either: where a user is known its home is in the system's list
+    changes |= {"JUPYTER_RUNTIME_DIR": str(launch.home / "runtime")}
+    program = launch("print('words'); raise SystemExit(3)", env=changes)
+    assert (program.wait(), program.stdout, program.stderr) == (3, "words\n", "")
+    assert alike.files(launch) == []

@@ -1,0 +1,232 @@
+"""Signals: each means to the program what it means without a console, whatever that does."""
+
+import signal
+import subprocess
+import textwrap
+
+import alike
+import pytest
+from harness import Launcher
+
+# Each waits for signals in another way; all run one after the other, in one program.
+WAYS = {
+    "a handler": """
+        got = []
+        signal.signal(signal.SIGUSR1, lambda number, frame: got.append((number, frame is not None)))
+        send(signal.SIGUSR1)
+        while not got: time.sleep(0.01)
+        print(got, signal.getsignal(signal.SIGUSR1) is not None)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        """,
+    "sigwait": """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+        send(signal.SIGUSR1)
+        print(signal.sigwait([signal.SIGUSR1, signal.SIGTERM]))
+        send(signal.SIGTERM)
+        print(signal.sigwait([signal.SIGUSR1, signal.SIGTERM]))
+        """,
+    "sigwaitinfo and sigtimedwait": """
+        send(signal.SIGUSR1)
+        info = signal.sigwaitinfo([signal.SIGUSR1])
+        print(info.si_signo, info.si_pid == os.getppid(), info.si_uid)
+        send(signal.SIGTERM)
+        print(signal.sigtimedwait([signal.SIGTERM], 20).si_signo)
+        print(signal.sigtimedwait([signal.SIGTERM], 0.01), signal.sigpending())
+        """,
+    "sigpending": """
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(signal.sigpending(), signal.sigwait([signal.SIGTERM]), signal.sigpending())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1, signal.SIGTERM])
+        """,
+    "signalfd": """
+        import ctypes, struct
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        mask = (ctypes.c_uint64 * 16)(1 << signal.SIGHUP - 1)
+        fd = ctypes.CDLL(None, use_errno=True).signalfd(-1, mask, 0o2000000)
+        for _ in range(3):
+            send(signal.SIGHUP)
+            print("signalfd", struct.unpack("I", os.read(fd, 128)[:4]))
+        os.close(fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+        """,
+    "a wake-up descriptor": """
+        import select, socket
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        print(signal.set_wakeup_fd(theirs.fileno()))
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        for _ in range(3):
+            send(signal.SIGUSR1)
+            print(select.select([ours], [], [], 20)[0] == [ours], ours.recv(100))
+        print(signal.set_wakeup_fd(-1) == theirs.fileno())
+        ours.close(); theirs.close()
+        """,
+    "SIGINT in a sleep": """
+        try:
+            send(signal.SIGINT)
+            time.sleep(20)
+        except KeyboardInterrupt as error: print("KeyboardInterrupt", error.args)
+        """,
+    "SIGINT in input": """
+        try:
+            send(signal.SIGINT)
+            input("? ")
+        except KeyboardInterrupt as error: print("KeyboardInterrupt", error.args)
+        """,
+    "SIGINT in a wait for a lock": """
+        import threading
+        try:
+            send(signal.SIGINT)
+            threading.Event().wait(20)
+        except KeyboardInterrupt as error: print("KeyboardInterrupt", error.args)
+        """,
+    "SIGINT with a handler": """
+        def handler(number, frame):
+            print("handled", number, threading.current_thread() is threading.main_thread())
+            global handled
+            handled = True
+        handled, before = False, signal.signal(signal.SIGINT, handler)
+        send(signal.SIGINT)
+        while not handled: time.sleep(0.01)
+        print(before)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        """,
+    "timers": """
+        count = 0
+        def tick(number, frame):
+            global count
+            count += 1
+        real, prof = (signal.ITIMER_REAL, signal.SIGALRM), (signal.ITIMER_PROF, signal.SIGPROF)
+        for timer, number in real, prof:
+            count, _ = 0, signal.signal(number, tick)
+            signal.setitimer(timer, 0.005, 0.005)
+            while count < 5:
+                if timer == signal.ITIMER_REAL: signal.pause()
+            signal.setitimer(timer, 0)
+            signal.signal(number, signal.SIG_DFL)
+            print("ticks", number, signal.getitimer(timer))
+        """,
+    "a read that is interrupted": """
+        class Enough(Exception): pass
+        def enough(*_): raise Enough
+        signal.signal(signal.SIGALRM, enough)
+        r, w = os.pipe()
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        try: os.read(r, 1)
+        except Enough: print("enough")
+        finally: signal.setitimer(signal.ITIMER_REAL, 0)
+        """,
+    "children": """
+        import subprocess
+        reaped = []
+        def reap(*_):
+            try:
+                while (found := os.waitpid(-1, os.WNOHANG))[0]: reaped.append(found[1])
+            except ChildProcessError: pass
+        signal.signal(signal.SIGCHLD, reap)
+        null = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        for code in "exit 3", "kill -TERM $$", "exit 0":
+            subprocess.Popen(["sh", "-c", code], **null)
+        while len(reaped) < 3: time.sleep(0.01)
+        print(sorted(reaped))
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        """,
+    "stop and go": """
+        got = []
+        signal.signal(signal.SIGCONT, lambda *_: got.append("continued"))
+        send(signal.SIGSTOP)
+        while not got: time.sleep(0.01)
+        print(got)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        """,
+    "asyncio": """
+        import asyncio
+        async def main():
+            loop, done = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_signal_handler(signal.SIGUSR2, done.set)
+            send(signal.SIGUSR2)
+            await asyncio.wait_for(done.wait(), 20)
+            loop.remove_signal_handler(signal.SIGUSR2)
+            print("asyncio")
+        asyncio.run(main())
+        """,
+    "a signal to one thread": """
+        def wait():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+            print(signal.sigwait([signal.SIGUSR2]))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        thread = threading.Thread(target=wait)
+        thread.start()
+        signal.pthread_kill(thread.ident, signal.SIGUSR2)
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+        """,
+    "what is left": """
+        print([(n, str(signal.getsignal(n)).partition(" at ")[0]) for n in signal.valid_signals()])
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        """,
+}
+
+
+def program(ways: dict[str, str]) -> str:
+    """Return a program that goes through all that, and says where it is."""
+    parts = [f"print({way!r}, flush=True)\n{textwrap.dedent(code)}" for way, code in ways.items()]
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("state", alike.STATES)
+def test_a_program_is_sent_and_handed_signals_as_without_us(launch: Launcher, state: str) -> None:
+    source = program(WAYS)
+    expected = alike.outcome(launch, source, "without", stdin=subprocess.PIPE)
+    assert (expected[0], expected[2]) == (0, ""), expected
+    assert alike.outcome(launch, source, state, stdin=subprocess.PIPE) == expected
+
+
+# How a program dies of a signal, and of what.
+DEATHS = {
+    **{
+        f"by {number.name}": f"send({int(number)}); time.sleep(20)"
+        for number in (
+            *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGUSR1),
+            *(signal.SIGALRM, signal.SIGTERM),
+        )
+    },
+    "by a handler": """
+        import atexit
+        atexit.register(print, "last words")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        send(signal.SIGTERM)
+        time.sleep(20)
+        """,
+    "by an exception of a handler": """
+        def handler(number, frame): raise RuntimeError("enough")
+        signal.signal(signal.SIGTERM, handler)
+        send(signal.SIGTERM)
+        time.sleep(20)
+        """,
+    "by KeyboardInterrupt beside threads": """
+        import threading
+        threading.Thread(target=time.sleep, args=[0.2]).start()
+        send(signal.SIGINT)
+        time.sleep(20)
+        """,
+}
+MOMENTS = [
+    *(("dormant", death) for death in DEATHS),
+    *(("booting", death) for death in ("by SIGTERM", "by a handler", "by SIGKILL", "by SIGINT")),
+    *(("attached", death) for death in ("by SIGINT", "by an exception of a handler")),
+    *(("in a cell", death) for death in ("by SIGTERM", "by a handler")),
+    ("in a cell", "by KeyboardInterrupt beside threads"),
+]
+
+
+@pytest.mark.parametrize(("state", "death"), MOMENTS)
+def test_a_program_dies_of_a_signal_as_without_us(launch: Launcher, state: str, death: str) -> None:
+    source = textwrap.dedent(DEATHS[death])
+    expected = alike.outcome(launch, source, "without")
+    assert expected[0] != 0, expected
+    assert alike.outcome(launch, source, state) == expected
+    if expected[0] > 0 or death.endswith(("SIGINT", "threads")):  # it had an end, after all
+        assert alike.files(launch) == []
