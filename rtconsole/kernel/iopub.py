@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
+from .intake import Pace
 from .peers import connection_of, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
@@ -119,6 +120,8 @@ class IOPub(IOPubThread):
         self._tags: deque[bytes] = deque()  # given to connections, of messages not yet read
         self._retry = _RETRY
         self._retrying = False
+        self._pace = Pace()  # of junk, and of subscriptions that nobody needs
+        self._is_deaf = False
         self.on_change = lambda: None
         super().__init__(socket, **options)
 
@@ -141,27 +144,40 @@ class IOPub(IOPubThread):
 
     def _hear(self) -> None:
         """Enter clients that subscribe, and see which have gone."""
-        while not self.closed and self.socket.EVENTS & zmq.POLLIN:
-            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            # For the connection that libzmq takes this for. Messages that are none of its
-            # business (junk, on a channel that takes no messages) are counted there like
-            # subscriptions: so the tags of those behind them are due already.
-            self._serial += 1
-            self._tags.append(b"\0%d:" % self._serial)
-            self.socket.setsockopt(zmq.SUBSCRIBE, self._tags[-1])
-            data = frame.bytes
-            event, topic = data[:1], data[1:]
-            if event not in (b"\0", b"\x01"):
-                continue
-            tag = self._tags.popleft()
-            fd = connection_of(frame)  # -1 if it is closed
-            if event == b"\x01":
-                self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
-            elif event == b"\0" and not topic:
-                self._leave(fd)
-            elif event == b"\0" and topic in self._plain:
-                self._plain.remove(topic)
-        self._tags.clear()
+        while not self.closed and not self._is_deaf and self.socket.EVENTS & zmq.POLLIN:
+            if (pause := self._hear_one()) and self.socket.EVENTS & zmq.POLLIN:
+                self._is_deaf = True
+                self.io_loop.call_later(pause, self._hear_again)
+                return  # the tags are still due
+        if not self._is_deaf:
+            self._tags.clear()
+
+    def _hear_again(self) -> None:
+        self._is_deaf = False
+        self._hear()
+
+    def _hear_one(self) -> float:
+        """Take what a client says; return the seconds until the next may be heard."""
+        frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        # For the connection that libzmq takes this for. Messages that are none of its
+        # business (junk, on a channel that takes no messages) are counted there like
+        # subscriptions: so the tags of those behind them are due already.
+        self._serial += 1
+        self._tags.append(b"\0%d:" % self._serial)
+        self.socket.setsockopt(zmq.SUBSCRIBE, self._tags[-1])
+        data = frame.bytes
+        event, topic = data[:1], data[1:]
+        if event not in (b"\0", b"\x01"):
+            return self._pace.pause()
+        tag = self._tags.popleft()
+        fd = connection_of(frame)  # -1 if it is closed
+        if event == b"\x01":
+            self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
+        elif event == b"\0" and not topic:
+            self._leave(fd)
+        elif event == b"\0" and topic in self._plain:
+            self._plain.remove(topic)
+        return self._pace.pause() if topic or self._pace.is_short else 0.0
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
