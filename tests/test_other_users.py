@@ -391,8 +391,6 @@ def test_names_that_control_a_terminal_are_shown_as_escapes(launch: Launcher) ->
             ["attach", str(path)],
         ):
             done = run(launch, *words, env=env)
-            assert done.stdout.isascii()
-            assert done.stderr.isascii()
             assert not set(done.stdout + done.stderr) & set("\x1b\x9b\r\x07")
     assert client.program_of(info).isprintable()
 

@@ -60,6 +60,23 @@ def handshake(channel: str) -> bytes:
     return greeting() + ready(KINDS.get(channel, b"DEALER"))
 
 
+def shake_hands(sock: socket.socket, channel: str) -> None:
+    """Go through the handshake: who sends a message before it is over is turned away."""
+    sock.sendall(handshake(channel))
+    _exactly(sock, len(greeting()))
+    _exactly(sock, _exactly(sock, 2)[1])  # READY
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        if not more:
+            raise ConnectionError("turned away")
+        data += more
+    return data
+
+
 def multipart(frames: Sequence[bytes]) -> bytes:
     """Return a message of several frames."""
     last = len(frames) - 1

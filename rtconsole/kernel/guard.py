@@ -38,7 +38,7 @@ class GuardedKernel(IPythonKernel):
         is_ours = self._is_let_in(msg)
         intake = self._shell_intake
         if not is_ours or self._clients.waiting() >= FREE or intake.is_flooded():
-            intake.slow_down()
+            intake.slow_down(is_ours)
         return self._hand_over(msg) if is_ours else None
 
     async def _hand_over(self, msg: Any) -> None:
@@ -63,7 +63,7 @@ class GuardedKernel(IPythonKernel):
         The original reads on, and keeps what it has read in memory.
         """
         if not self._is_let_in(msg):
-            self._control_intake.slow_down()
+            self._control_intake.slow_down(is_ours=False)
             return None
         self._control_intake.stop()
         return self._serve_control(msg)

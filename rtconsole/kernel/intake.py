@@ -11,13 +11,15 @@ from typing import Any
 
 import zmq
 
-# Messages of a flood that are read at once, and then in a second. One costs the program up to
-# 3 ms, which at this rate is a twentieth of its time.
+# Requests of a flood that are read at once, and then in a second. One costs the program up to
+# 3 ms, which at this rate is a twentieth of its time. Likewise what is no request of ours: it
+# costs 0.1 ms.
 BURST, RATE = 300, 15
+JUNK_BURST, JUNK_RATE = 1000, 400
 
-# Of these, that many in one go: the pause behind them is long enough for clients that wait for
-# iopub to be silent (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.
-_TOGETHER = 6
+# Seconds that reading pauses at least: long enough for clients that wait for iopub to be silent
+# (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.
+_SILENCE = 0.4
 
 # Requests that may wait without being a flood: a client that waits for its replies has one or
 # two, and a notebook that is run as a whole is not longer than this and a burst.
@@ -33,23 +35,29 @@ class TooManyRequests(Exception):
 
 
 class Pace:
-    """A token bucket of :data:`BURST`, filled at :data:`RATE`. For one thread."""
+    """A token bucket. For one thread."""
 
-    def __init__(self) -> None:
-        self._left = float(BURST)
+    def __init__(self, burst: int, rate: float) -> None:
+        """
+        Args:
+            burst: how many it holds.
+            rate: how many come in a second.
+        """
+        self._burst, self._rate = burst, rate
+        self._left = float(burst)
         self._at = time.monotonic()
 
     @property
     def is_short(self) -> bool:
         """Whether there was a flood a moment ago, or is one."""
-        return self._left + (time.monotonic() - self._at) * RATE < BURST / 2
+        return self._left + (time.monotonic() - self._at) * self._rate < self._burst / 2
 
     def pause(self) -> float:
         """Count a message of a flood; return the seconds until the next may be read."""
         now = time.monotonic()
-        self._left = min(self._left + (now - self._at) * RATE, BURST) - 1
+        self._left = min(self._left + (now - self._at) * self._rate, self._burst) - 1
         self._at = now
-        return (_TOGETHER - self._left) / RATE if self._left < 0 else 0.0
+        return max(_SILENCE, -self._left / self._rate) if self._left < 0 else 0.0
 
 
 class Intake:
@@ -63,7 +71,8 @@ class Intake:
         """
         self._stream = stream
         self._take = take
-        self._pace = Pace()
+        self._pace = Pace(BURST, RATE)
+        self._junk = Pace(JUNK_BURST, JUNK_RATE)
 
     def stop(self) -> None:
         """Read no more."""
@@ -81,9 +90,13 @@ class Intake:
         """
         return self._pace.is_short and bool(self._stream.socket.get(zmq.EVENTS) & zmq.POLLIN)
 
-    def slow_down(self) -> bool:
-        """Count a message of a flood; tell whether reading pauses for it, and then goes on."""
-        pause = self._pace.pause()
+    def slow_down(self, is_ours: bool = True) -> bool:
+        """Count a message of a flood; tell whether reading pauses for it, and then goes on.
+
+        Args:
+            is_ours: it is signed with our key.
+        """
+        pause = (self._pace if is_ours else self._junk).pause()
         if pause:
             self.stop()
             self._stream.io_loop.call_later(pause, self.go_on)

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
-from .intake import Pace
-from .peers import connection_of, peer_of
+from .peers import connection_of, hang_up, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
 # in bytes.
@@ -24,6 +23,11 @@ QUEUE_LENGTH = 32
 
 # Seconds until a client whose queue is full is tried again, at first and at most.
 _RETRY, _LONGEST_RETRY = 0.005, 0.25
+
+
+# What clients say that is heard before something else is done; what one may say at all:
+# subscriptions, of which it needs one.
+_AT_ONCE, _MOST_WORDS = 100, 200
 
 
 class Message(NamedTuple):
@@ -120,8 +124,7 @@ class IOPub(IOPubThread):
         self._tags: deque[bytes] = deque()  # given to connections, of messages not yet read
         self._retry = _RETRY
         self._retrying = False
-        self._pace = Pace()  # of junk, and of subscriptions that nobody needs
-        self._is_deaf = False
+        self._words: dict[tuple[int, Any], int] = {}  # how much each connection has said
         self.on_change = lambda: None
         super().__init__(socket, **options)
 
@@ -144,40 +147,55 @@ class IOPub(IOPubThread):
 
     def _hear(self) -> None:
         """Enter clients that subscribe, and see which have gone."""
-        while not self.closed and not self._is_deaf and self.socket.EVENTS & zmq.POLLIN:
-            if (pause := self._hear_one()) and self.socket.EVENTS & zmq.POLLIN:
-                self._is_deaf = True
-                self.io_loop.call_later(pause, self._hear_again)
-                return  # the tags are still due
-        if not self._is_deaf:
-            self._tags.clear()
+        for _ in range(_AT_ONCE):
+            if self.closed or not self.socket.EVENTS & zmq.POLLIN:
+                self._tags.clear()
+                return
+            self._hear_one()
+        self.io_loop.add_callback(self._hear)  # the tags are still due
 
-    def _hear_again(self) -> None:
-        self._is_deaf = False
-        self._hear()
-
-    def _hear_one(self) -> float:
-        """Take what a client says; return the seconds until the next may be heard."""
+    def _hear_one(self) -> None:
         frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        data = frame.bytes
+        event, topic = data[:1], data[1:]
+        fd = connection_of(frame)  # -1 if it is closed
+        is_junk = event not in (b"\0", b"\x01")
+        is_heard = self._bears_with(fd, _MOST_WORDS if is_junk else 1)
+        if event == b"\x01" and not is_heard and not self._tags:
+            return
         # For the connection that libzmq takes this for. Messages that are none of its
         # business (junk, on a channel that takes no messages) are counted there like
         # subscriptions: so the tags of those behind them are due already.
         self._serial += 1
         self._tags.append(b"\0%d:" % self._serial)
         self.socket.setsockopt(zmq.SUBSCRIBE, self._tags[-1])
-        data = frame.bytes
-        event, topic = data[:1], data[1:]
-        if event not in (b"\0", b"\x01"):
-            return self._pace.pause()
+        if is_junk:
+            return
         tag = self._tags.popleft()
-        fd = connection_of(frame)  # -1 if it is closed
-        if event == b"\x01":
+        if event == b"\x01" and is_heard:
             self._enter(tag, fd) if not topic else self._enter_plainly(fd, topic)
         elif event == b"\0" and not topic:
             self._leave(fd)
         elif event == b"\0" and topic in self._plain:
             self._plain.remove(topic)
-        return self._pace.pause() if topic or self._pace.is_short else 0.0
+
+    def _bears_with(self, fd: int, words: int) -> bool:
+        """Count what a connection says; false for a client that goes on and on, or is gone.
+
+        The first is hung up on. To read slowly would not do here: libzmq takes in all that
+        comes (xpub.cpp), and who subscribes meanwhile waits behind it.
+        """
+        connection = fd, _identity(fd)
+        if connection[1] is None:
+            return False
+        if len(self._words) > _MOST_WORDS:
+            self._words.clear()
+        said = self._words[connection] = self._words.get(connection, 0) + words
+        if said < _MOST_WORDS:
+            return True
+        if said - words < _MOST_WORDS:
+            hang_up(fd, self.socket.last_endpoint.rstrip(b"\0").decode())
+        return False
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -319,3 +337,4 @@ def prepare(socket: Any) -> None:
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.sndhwm = QUEUE_LENGTH
+    socket.rcvhwm = QUEUE_LENGTH

@@ -65,6 +65,27 @@ def peer_of(fd: int) -> Peer:
     return Peer(pid or None, uid if uid >= 0 else None)
 
 
+def hang_up(fd: int, endpoint: str) -> None:
+    """End a connection; libzmq, which has the descriptor, finds it closed and closes it too.
+
+    Args:
+        fd: may be somebody else's by now, which is left alone.
+        endpoint: at which it was accepted, as libzmq writes it.
+    """
+    try:
+        connection = socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return
+    with connection:
+        try:
+            name = connection.getsockname()
+            own = f"ipc://{name}" if isinstance(name, str) else f"tcp://{name[0]}:{name[1]}"
+            if own == endpoint:
+                connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 _current: ContextVar[Peer] = ContextVar("rtconsole_peer", default=UNKNOWN)
 
 
