@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .connection import printable
 from .errors import Gone, NoAnswer, RtconsoleError
 
 # Seconds: how often a subscription is asked for that was not confirmed, how often a waiting
@@ -24,9 +25,12 @@ FIRST_ANSWER = 30.0
 
 
 def program_of(info: dict[str, Any]) -> str:
-    """Return what a person calls the program of a connection file: ``counter.py``."""
+    """Return what a person calls the program of a connection file: ``counter.py``.
+
+    Printable: it is the program's own word, and a terminal's where it is shown.
+    """
     name = str(info.get("kernel_name") or "python")
-    return name.removesuffix(f" ({pid_of(info)})") or "python"
+    return printable(name.removesuffix(f" ({pid_of(info)})")) or "python"
 
 
 def pid_of(info: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ each field that is used is checked. Whether the process still lives, :mod:`.proc
 """
 
 import json
+import math
 import os
 import re
 import stat
@@ -78,7 +79,7 @@ def read(path: str) -> Connection:
     data, uid = _contents(path)
     try:
         info = json.loads(data)
-    except ValueError:  # also what is no UTF-8
+    except (ValueError, RecursionError):  # also what is no UTF-8
         raise BadConnectionFile(f"{path} is no connection file, or a damaged one") from None
     if not isinstance(info, dict) or "shell_port" not in info:
         raise BadConnectionFile(f"{path} is no connection file")
@@ -90,7 +91,7 @@ def read(path: str) -> Connection:
         )
     try:
         return _checked(path, uid, info, ours)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise BadConnectionFile(f"{path} is a damaged connection file") from None
 
 
@@ -111,6 +112,9 @@ def _contents(path: str) -> tuple[bytes, int]:
         raise BadConnectionFile(f"{path} cannot be read: {error}") from None
     try:
         found = os.fstat(fd)
+        if os.name == "posix" and os.geteuid() not in (0, found.st_uid):
+            # readable, and where ours would be: who attached would talk to whoever planted it
+            raise NotAllowed(f"{path} belongs to another user; only they and root can attach")
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
             raise BadConnectionFile(f"{path} is no connection file")
         with open(fd, "rb", closefd=False) as file:
@@ -120,20 +124,20 @@ def _contents(path: str) -> tuple[bytes, int]:
 
 
 def _checked(path: str, uid: int, info: dict[str, Any], ours: dict[str, Any]) -> Connection:
-    """Raises KeyError, TypeError or ValueError where a field is not what it should be."""
-    for channel in CHANNELS:
-        if type(info[f"{channel}_port"]) is not int:
-            raise TypeError
-    for name in ("ip", "key", "signature_scheme", "kernel_name"):
-        if not isinstance(info[name], str):
-            raise TypeError
-    if info["transport"] not in ("ipc", "tcp") or "\0" in info["ip"]:
-        raise ValueError
+    """Raises what :func:`read` catches where a field is not what it should be."""
+    _check_address(info)
+    if not isinstance(info["kernel_name"], str):
+        raise TypeError
     argv, cwd = ours["argv"], ours["cwd"]
     if type(ours["pid"]) is not int or not isinstance(argv, list):
         raise TypeError
     if not all(isinstance(word, str) for word in argv) or not isinstance(cwd, str | None):
         raise TypeError
+    if not 0 < ours["pid"] < 1 << 31 or "\0" in (cwd or "") or "host" in ours:
+        raise ValueError  # a host is what a connection over ssh has
+    os.fsencode(cwd or "")
+    if not math.isfinite(float(ours["create_time"])):
+        raise ValueError
     state, _, clients = str(ours.get("status", "")).partition(" ")
     return Connection(
         path=path,
@@ -151,6 +155,31 @@ def _checked(path: str, uid: int, info: dict[str, Any], ours: dict[str, Any]) ->
         state=_STATES.get(state, "unknown"),
         clients=int(clients or 0),
     )
+
+
+def _check_address(info: dict[str, Any]) -> None:
+    """Check what a client is given to connect with: nothing but this machine's sockets.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not what a listener writes.
+    """
+    for channel in CHANNELS:
+        port = info[f"{channel}_port"]
+        if type(port) is not int:
+            raise TypeError
+        if not 0 < port < 1 << 16:
+            raise ValueError
+    ip = info["ip"]
+    if {"tcp": True, "ipc": False}[info["transport"]]:
+        if ip != "127.0.0.1":
+            raise ValueError
+    elif "\0" in ip or not os.path.isabs(os.fsencode(ip)):
+        raise ValueError
+    for name in ("key", *(name for name in ("curve_publickey", "curve_secretkey") if name in info)):
+        if not info[name].isascii() or ("curve" in name and len(info[name]) != 40):
+            raise ValueError
+    if info["signature_scheme"] != "hmac-sha256":
+        raise ValueError
 
 
 def program(argv: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,14 @@ import os
 import sys
 
 
+def _is_planted(found: os.stat_result) -> bool:
+    """Tell whether somebody else put the file there: to read it, or as a second name of ours."""
+    if not hasattr(os, "geteuid"):
+        return False
+    is_regular = found.st_mode & 0o170000 == 0o100000
+    return found.st_uid not in (0, os.geteuid()) or (is_regular and found.st_nlink > 1)
+
+
 def note(message: str, error: BaseException | None = None) -> None:
     """Append ``message`` (and the traceback of ``error``) to the debug log, in one write."""
     path = os.environ.get("RTCONSOLE_DEBUG")
@@ -29,7 +37,8 @@ def note(message: str, error: BaseException | None = None) -> None:
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         fd = os.open(path, flags, 0o600)
         try:
-            os.write(fd, text.encode("utf-8", "backslashreplace"))
+            if not _is_planted(os.fstat(fd)):
+                os.write(fd, text.encode("utf-8", "backslashreplace"))
         finally:
             os.close(fd)
     except Exception:  # protects the program: a log that cannot be written is no reason to fail

@@ -91,6 +91,10 @@ def own_folder(path: str, private: bool = False) -> str:
             raise FileNotFoundError(f"there is no home folder {home}")
         if not os.path.isdir(parent) and not private:
             own_folder(parent)
+        elif os.name == "posix" and os.stat(parent).st_uid not in (0, os.geteuid()):
+            # root with a user's HOME: what we made there would keep that user's Jupyter out,
+            # and that user could put another folder in its place
+            raise PermissionError(f"{parent} belongs to another user")
         try:
             os.mkdir(path, 0o700)
             os.chmod(path, 0o700)  # the umask may have taken bits away

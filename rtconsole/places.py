@@ -6,6 +6,7 @@ files are reached through ``/proc/<pid>/root``.
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -170,3 +171,24 @@ def bound_sockets(pid: int | str = "self") -> set[str] | None:
             return {"/" + line.rstrip("\n").partition(" /")[2] for line in file}
     except OSError:
         return None
+
+
+def is_mine(path: str) -> bool:
+    """Tell whether a file is there and this user's."""
+    try:
+        return os.name != "posix" or os.lstat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def is_folder_of(path: str, uid: int) -> bool:
+    """Tell whether a folder, if it is there, is one of this user's, and no link.
+
+    Among temporary files without the sticky bit (a container's, often) anybody can put another
+    in its place, and would be told what is typed.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return True
+    return os.name != "posix" or (stat.S_ISDIR(found.st_mode) and found.st_uid == uid)

@@ -117,15 +117,19 @@ def look(before: Iterable[Process] = ()) -> Found:
                 outer = inner[place.view].get(pid, 0)
             else:
                 outer = pid if pid in known else 0
+            path = os.path.join(place.reached, name)
+            if not outer and (place.view != here or not places.is_mine(path)):
+                continue  # of no process that we see, nor ours to clear away
             try:
-                told = connection.read(os.path.join(place.reached, name))
+                told = connection.read(path)
             except CannotAttach:
                 continue  # damaged, not ours to read, or gone meanwhile
             if told.pid != pid or not place.view.has_pids_of(told.pid_namespace):
                 continue
             if outer and (seen := _seen(told, outer, users)) is not None:
-                if _listens(told, outer, bound):
-                    live[outer] = seen._replace(told=_reached(told, place, outer))
+                reached = _reached(told, place, outer)
+                if _listens(told, outer, bound) and _holds_its_own(reached):
+                    live[outer] = seen._replace(told=reached)
             elif place.view == here:
                 dead.append(told)
     keys = {seen.told.info["key"] for seen in live.values()}  # perhaps seen from a container
@@ -184,6 +188,11 @@ def _is_of(told: Connection, process: psutil.Process) -> bool:
     if process.status() in _ENDED:
         return False
     return abs(process.create_time() - told.create_time) < _CLOCK or _holds_sockets(process, told)
+
+
+def _holds_its_own(told: Connection) -> bool:
+    """Tell whether the folder of the sockets still is that of who wrote the file."""
+    return all(places.is_folder_of(os.path.dirname(p), told.uid) for p in told.sockets()[:1])
 
 
 def _listens(told: Connection, pid: int, bound: Container[str] | None) -> bool:
@@ -323,9 +332,7 @@ def _user(process: psutil.Process, names: dict[int, str]) -> str:
     if os.name != "posix":
         return process.username()
     uid = process.uids().real
-    if uid not in names:
-        names[uid] = process.username()
-    return names[uid]
+    return names.get(uid) or names.setdefault(uid, process.username())
 
 
 def _ancestor(pid: int, live: Container[int], parents: dict[int, int]) -> int:
@@ -388,5 +395,5 @@ def of_file(told: Connection) -> Process | None:
     for process in running():
         if process.info["key"] == told.info["key"]:
             return process
-    seen = _seen(told, told.pid, {})
+    seen = _seen(told, told.pid, {}) if _holds_its_own(told) else None
     return _described({told.pid: seen}, {})[0] if seen is not None else None

@@ -37,12 +37,17 @@ def open_it(self: Listener) -> None:
         from . import recorder
 
         recorder.start(chosen.history)
-    self.bind(folders.socket_dir() if chosen.transport == "ipc" else "")
-    if chosen.transport == "tcp":
+    is_tcp = chosen.transport == "tcp"
+    if is_tcp:
         from . import curve
 
-        if curve.supported_here():
-            self.info["curve_publickey"], self.info["curve_secretkey"] = curve.keypair()
+        if not curve.supported_here() and os.name == "posix":
+            # any user could subscribe to iopub, where what is sent is signed and not secret
+            note("no TCP: jupyter_client here knows nothing of CurveZMQ; using Unix sockets")
+            is_tcp = False
+    self.bind("" if is_tcp else folders.socket_dir())
+    if is_tcp and curve.supported_here():
+        self.info["curve_publickey"], self.info["curve_secretkey"] = curve.keypair()
     try:
         runtime = folders.runtime_dir(os.environ, sys.platform)
         self.write_file(folders.own_folder(runtime))

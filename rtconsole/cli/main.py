@@ -79,7 +79,11 @@ def _run(command: click.Command, name: str) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RtconsoleError as error:
-        click.echo(f"rtconsole: {error}", err=True)
+        from rtconsole.connection import printable
+
+        # what it names is other users', perhaps: a process's name, a program's
+        text = "\n".join(map(printable, str(error).split("\n")))
+        click.echo(f"rtconsole: {text}", err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_toolkit.application import run_in_terminal
 
-from .lines import without_colours
+from .lines import harmless, without_colours
 from .prompt import Prompt
 from .screen import Screen
 
@@ -31,7 +31,7 @@ async def obey(payload: dict[str, Any], prompt: Prompt, screen: Screen) -> None:
 
 async def page(screen: Screen, text: str) -> None:
     """Show ``text``: in a pager if it is longer than the terminal, else above the prompt."""
-    text = text.rstrip("\n")
+    text = harmless(text.rstrip("\n"))
     width = max(1, screen.columns)
     rows = sum(1 + len(without_colours(line)) // width for line in text.split("\n"))
     command = _pager()
@@ -50,6 +50,7 @@ def _pager() -> list[str]:
 
 async def edit(filename: str, line: int) -> str | None:
     """Have a file edited in ``$VISUAL`` or ``$EDITOR``, and return its text; None if it failed."""
+    filename = os.path.abspath(filename)  # the kernel's word, perhaps another user's: no option
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     name = os.path.basename(shlex.split(editor)[0])
     # the editors that know how to open a file at a line

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
+from rtconsole.folders import own_folder
+
 
 def state_dir(env: Mapping[str, str]) -> Path:
     """Return rtconsole's state folder, which may not exist: see the XDG base directories."""
@@ -24,9 +26,10 @@ def history_of(program: str, env: Mapping[str, str]) -> History:
     name = re.sub(r"[^\w.-]", "_", program).lstrip(".")[:100] or "python"
     path = state_dir(env) / "history" / name
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # what is typed may hold secrets
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        # what is typed may hold secrets: not through what another user has put there
+        own_folder(str(path.parent), private=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        os.close(os.open(path, flags, 0o600))
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(path))

@@ -1,11 +1,14 @@
 """Who may ask the kernel for what: unsigned messages, the audit, and consoles that only look."""
 
+from collections.abc import Awaitable
 from typing import Any
 
+import zmq
 from ipykernel.ipkernel import IPythonKernel
 
 from . import peers, readonly
 from .audit import Audit, Refused, Request
+from .intake import FREE, MOST, Intake, TooManyRequests
 from .session import Session
 
 
@@ -21,6 +24,8 @@ class GuardedKernel(IPythonKernel):
         self._audit = audit
         self.is_readonly = is_readonly
         self._clients = peers.Clients()
+        self._shell_intake = Intake(self.shell_stream, self.shell_channel_thread_main)
+        self._control_intake = Intake(self.control_stream, self.dispatch_control)
 
     def _restrict(self) -> None:
         """Leave only what clients may ask for among the handlers."""
@@ -28,23 +33,51 @@ class GuardedKernel(IPythonKernel):
             readonly.restrict(self.shell_handlers, self.refuse_request)
             readonly.restrict(self.control_handlers, self.refuse_request)
 
-    async def shell_channel_thread_main(self, msg: Any) -> None:
+    def shell_channel_thread_main(self, msg: Any) -> Awaitable[None] | None:
+        """Take a message from the shell channel: signed ones, and of a flood not all at once."""
+        is_ours = self._is_let_in(msg)
+        intake = self._shell_intake
+        if not is_ours or self._clients.waiting() >= FREE or intake.is_flooded():
+            intake.slow_down(is_ours)
+        return self._hand_over(msg) if is_ours else None
+
+    async def _hand_over(self, msg: Any) -> None:
         """As the original, whose errors over what is no message reach the program's stderr."""
         try:
-            if self._is_let_in(msg):
-                self._clients.received(msg)
+            header = self.session.unpack(msg[peers.signature_at(msg) + 1].bytes)
+            shell = header.get("subshell_id")
+            if self._clients.waiting(shell) < MOST:
+                self._clients.received(msg, shell)
                 await super().shell_channel_thread_main(msg)
+            else:
+                idents, parts = self.session.feed_identities(msg, copy=False)
+                request = self.session.deserialize(parts, content=False, copy=False)
+                error = TooManyRequests(f"{MOST} requests wait for this shell already")
+                self._send_unknown_subshell_reply(idents, request, error)
         except Exception:
             self.log.error("invalid shell message", exc_info=True)
 
-    async def dispatch_control(self, msg: Any) -> None:
-        """Likewise."""
+    def dispatch_control(self, msg: Any) -> Awaitable[None] | None:
+        """Take a message from the control channel, and the next one when this was served.
+
+        The original reads on, and keeps what it has read in memory.
+        """
+        if not self._is_let_in(msg):
+            self._control_intake.slow_down(is_ours=False)
+            return None
+        self._control_intake.stop()
+        return self._serve_control(msg)
+
+    async def _serve_control(self, msg: Any) -> None:
         try:
-            if self._is_let_in(msg):
-                self._clients.received(msg)
-                await super().dispatch_control(msg)
+            self._clients.received(msg)
+            await super().dispatch_control(msg)
         except Exception:
             self.log.error("invalid control message", exc_info=True)
+        finally:
+            is_flood = self.control_stream.socket.get(zmq.EVENTS) & zmq.POLLIN
+            if not (is_flood and self._control_intake.slow_down()):
+                self._control_intake.go_on()
 
     def _is_let_in(self, msg: Any) -> bool:
         """Tell whether a message is signed with our key; the log hears of 1, 10, 100... others."""

@@ -28,6 +28,11 @@ _LEAST = 2 << 20
 _RETRY, _LONGEST_RETRY = 0.001, 0.25
 
 
+# What clients say that is heard before something else is done; what one may say at all:
+# subscriptions, of which it needs one.
+_AT_ONCE, _MOST_WORDS = 100, 200
+
+
 class Message(NamedTuple):
     """A serialized message.
 
@@ -131,6 +136,8 @@ class IOPub(IOPubThread):
         self._address = address_of(socket)
         self._retry = _RETRY
         self._retrying = False
+        self._is_sure = True  # whose turn it is, see `_hear`
+        self._words: dict[tuple[int, Any], int] = {}  # how much each connection has said
         self.on_change = lambda: None
         super().__init__(socket, **options)
 
@@ -178,21 +185,48 @@ class IOPub(IOPubThread):
         are counted there like subscriptions: from one on until all is read that has come in,
         nobody can tell whose turn it is, and who subscribes has to connect once more.
         """
-        is_sure = True
-        while not self.closed and self.socket.EVENTS & zmq.POLLIN:
-            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            data = frame.bytes
-            event, topic = data[:1], data[1:]
-            fd = connection_of(frame)  # -1 if it is closed
-            is_sure = is_sure and event in (b"\0", b"\x01")
-            if event == b"\x01" and is_sure:
-                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
-            elif event == b"\0" and not topic:
-                self._leave(fd)
-            elif event == b"\0" and topic in self._plain:
-                self._plain.remove(topic)
-            elif not is_sure:
+        for _ in range(_AT_ONCE):
+            if self.closed or not self.socket.EVENTS & zmq.POLLIN:
+                self._is_sure = True
+                return
+            self._hear_one()
+        self.io_loop.add_callback(self._hear)
+
+    def _hear_one(self) -> None:
+        frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        data = frame.bytes
+        event, topic = data[:1], data[1:]
+        fd = connection_of(frame)  # -1 if it is closed
+        is_junk = event not in (b"\0", b"\x01")
+        self._is_sure = self._is_sure and not is_junk
+        is_heard = self._bears_with(fd, _MOST_WORDS if is_junk else 1)
+        if event == b"\x01" and is_heard:
+            if not self._is_sure:
                 hang_up(fd, self._address)
+            else:
+                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
+        elif event == b"\0" and not topic:
+            self._leave(fd)
+        elif event == b"\0" and topic in self._plain:
+            self._plain.remove(topic)
+
+    def _bears_with(self, fd: int, words: int) -> bool:
+        """Count what a connection says; false for a client that goes on and on, or is gone.
+
+        The first is hung up on. To read slowly would not do here: libzmq takes in all that
+        comes (xpub.cpp), and who subscribes meanwhile waits behind it.
+        """
+        connection = fd, _identity(fd)
+        if connection[1] is None:
+            return False
+        if len(self._words) > _MOST_WORDS:
+            self._words.clear()
+        said = self._words[connection] = self._words.get(connection, 0) + words
+        if said < _MOST_WORDS:
+            return True
+        if said - words < _MOST_WORDS:
+            hang_up(fd, self._address)
+        return False
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -339,3 +373,4 @@ def prepare(socket: Any) -> None:
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.sndhwm = QUEUE_LENGTH
+    socket.rcvhwm = QUEUE_LENGTH

@@ -23,6 +23,7 @@ _UNIX = getattr(socket, "AF_UNIX", None)
 
 _DELIMITER = b"<IDS|MSG>"
 _MOST_IDENTITIES = 16  # and no search through all that somebody sends
+_FEW = 1000  # requests that wait, of which it is not worth counting whose they are
 
 
 def connection_of(frame: Any) -> int:
@@ -125,20 +126,31 @@ class Clients:
     _MOST = 10_000
 
     def __init__(self) -> None:
-        self._peers: dict[bytes, Peer] = {}
+        self._peers: dict[bytes, tuple[Peer, object]] = {}
 
-    def received(self, message: list[Any]) -> None:
-        """Note who sent ``message``, a list of ``zmq.Frame``."""
+    def received(self, message: list[Any], shell: object = None) -> None:
+        """Note who sent ``message``, a list of ``zmq.Frame``.
+
+        Args:
+            shell: the subshell it is for, ``None`` for the main one.
+        """
         at = signature_at(message)
         if at:
-            self._peers.setdefault(message[at].bytes, peer_of(connection_of(message[-1])))
+            peer = peer_of(connection_of(message[-1]))
+            self._peers.setdefault(message[at].bytes, (peer, shell))
             while len(self._peers) > self._MOST:
                 self._peers.pop(next(iter(self._peers)), None)
 
     def serve(self, message: list[Any]) -> Peer:
         """Return who sent ``message``, and forget it."""
         at = signature_at(message)
-        return self._peers.pop(message[at].bytes, UNKNOWN) if at else UNKNOWN
+        return self._peers.pop(message[at].bytes, (UNKNOWN, None))[0] if at else UNKNOWN
+
+    def waiting(self, *shell: object) -> int:
+        """Return how many requests wait, of all or only those for one shell."""
+        if not shell or len(self._peers) < _FEW:
+            return len(self._peers)
+        return sum(for_shell == shell[0] for _, for_shell in list(self._peers.values()))
 
 
 def signature_at(message: list[Any]) -> int:

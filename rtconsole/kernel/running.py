@@ -40,6 +40,10 @@ _EXIT_PATIENCE = 0.03
 _EXIT_WRITE = 0.002
 _STOP_PATIENCE = 2.0
 
+# Bytes of a frame from a client: a cell with all that a widget sends along; all else.
+_LARGEST = {"shell": 128 << 20, "control": 16 << 20}
+_LARGEST_OTHER = 1 << 20
+
 # Characters of the program's output that are kept for %tail, if RTCONSOLE_HISTORY says
 # nothing: of what was mirrored only.
 _KEPT = 64 << 10
@@ -115,6 +119,8 @@ class RunningKernel:
 
             prepare(socket)
         socket.linger = 1000
+        # before a handshake, too, when it is anybody's: libzmq's own limit is the memory
+        socket.maxmsgsize = _LARGEST.get(channel, _LARGEST_OTHER)
         if "curve_secretkey" in self._info:
             socket.curve_secretkey = self._info["curve_secretkey"].encode()
             socket.curve_publickey = self._info["curve_publickey"].encode()

@@ -1,0 +1,515 @@
+"""Another user of the machine: what they cannot reach, read, plant or make us do.
+
+They are real ones: processes of other uids, which nobody else has. What they run drops its
+privileges itself, since the interpreter may be where only root can read.
+"""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from attaching import Attach, attach  # noqa: F401
+from commands import AS_SOMEBODY, SOMEBODY, needs_users, run
+from harness import Launcher, Program, wait_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire import CHANNELS
+
+from rtconsole import client, connection
+from rtconsole.console.history import history_of
+from rtconsole.errors import CannotAttach
+
+pytestmark = [
+    needs_users,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+SLEEP = "import time\nwhile True: time.sleep(0.1)"
+
+# Whoever should not get anywhere; SOMEBODY is the one who has a console sometimes.
+STRANGER = SOMEBODY + 1
+
+DROP = """
+import ctypes, errno, json, os, socket, sys, time
+import zmq
+os.setgroups([])
+os.setresgid({uid}, {uid}, {uid})
+os.setresuid({uid}, {uid}, {uid})
+def fails(function, *arguments):
+    try: function(*arguments)
+    except OSError as error: return errno.errorcode[error.errno]
+    return "done"
+"""
+
+
+@contextmanager
+def stranger(code: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run code as another user while the with block lasts."""
+    source = DROP.format(uid=STRANGER) + textwrap.dedent(code)
+    words = [sys.executable, "-I", "-c", source, *arguments]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def as_stranger(code: str, *arguments: str) -> Any:
+    """Run code as another user to its end, and return what it printed as JSON."""
+    with stranger(code, *arguments) as process:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        return json.loads(out)
+
+
+@contextmanager
+def sleeper(uid: int) -> Iterator[int]:
+    """A process of that user's while the with block lasts: its pid."""
+    process = subprocess.Popen(["sleep", "600"], user=uid, group=uid, extra_groups=[])
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def open_to_all(launch: Launcher) -> None:
+    """Let others into the test's home, as into most homes."""
+    launch.home.chmod(0o755)
+
+
+def planted(launch: Launcher, program: Program, pid: int, **changes: Any) -> dict[str, Any]:
+    """Return what a file of a program says, changed to be a process's of somebody else."""
+    from psutil import Process
+
+    info = program.info
+    about = {**info["rtconsole"], "pid": pid, "create_time": Process(pid).create_time()}
+    about.update(changes.pop("about", {}))
+    return {**info, "key": "00" * 32, "rtconsole": about, **changes}
+
+
+def give(path: Path, uid: int = STRANGER) -> Path:
+    os.chown(path, uid, uid, follow_symlinks=False)
+    return path
+
+
+# -- reading and connecting --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_another_user_reaches_no_socket_and_reads_no_file(launch: Launcher, umask: int) -> None:
+    open_to_all(launch)
+    launch.sockets.chmod(0o755)
+    env = {"RTCONSOLE_AUDIT": str(launch.home / "audit.jsonl"), "RTCONSOLE_HISTORY": "64k"}
+    program = launch(SLEEP, env=env, umask=umask)
+    with program.client() as known:
+        known.run("1")
+        path, info = program.connection_file, program.info
+        wait_for(lambda: path.stat().st_nlink == 2, "the second name")
+        told = as_stranger(
+            """
+            pid, ip, *files = sys.argv[1:]
+            def connect(number):
+                with socket.socket(socket.AF_UNIX) as sock: sock.connect(f"{ip}-{number}")
+            print(json.dumps({
+                "files": [fails(open, name) for name in files],
+                "folders": [fails(os.listdir, os.path.dirname(name)) for name in (ip, *files[:2])],
+                "sockets": [fails(connect, number) for number in range(1, 6)],
+                "links": [fails(os.link, name, f"/tmp/link-{pid}") for name in files],
+                "process": [fails(open, f"/proc/{pid}/{name}") for name in ("environ", "mem")],
+                "descriptors": fails(os.listdir, f"/proc/{pid}/fd"),
+            }))
+            """,
+            str(program.pid),
+            info["ip"],
+            str(path),
+            str(path.parent / "external_kernels" / path.name),
+            str(program.debug_log),
+            env["RTCONSOLE_AUDIT"],
+        )
+    assert {word for words in told.values() for word in words if len(word) > 1} <= {
+        "EACCES",
+        "EPERM",
+    }
+    assert told["descriptors"] == "EACCES"
+    # what everybody can read
+    for name in ("cmdline", "status", "net/unix"):
+        assert info["key"].encode() not in Path(f"/proc/{program.pid}/{name}").read_bytes()
+
+
+@pytest.mark.skipif(not zmq.has("curve"), reason="libzmq without CURVE")
+def test_over_tcp_another_user_hears_nothing_and_gets_no_answer(launch: Launcher) -> None:
+    source = "import time\nran = False\nwhile True: print('secret', flush=True); time.sleep(0.01)"
+    program = launch(source, env={"RTCONSOLE_TRANSPORT": "tcp"})
+    with program.client() as known:
+        known.iopub("stream")
+        ports = json.dumps([program.info[f"{name}_port"] for name in CHANNELS])
+        heard = as_stranger(
+            """
+            ports = json.loads(sys.argv[1])
+            context, heard = zmq.Context(), []
+            kinds = zmq.DEALER, zmq.SUB, zmq.DEALER, zmq.DEALER, zmq.REQ
+            for curve in (False, True):
+                for kind, port in zip(kinds, ports):
+                    sock = context.socket(kind)
+                    sock.linger = 0
+                    if curve:  # with keys of their own: it is the server's that they do not know
+                        sock.curve_publickey, sock.curve_secretkey = zmq.curve_keypair()
+                        sock.curve_serverkey = zmq.curve_keypair()[0]
+                    if kind == zmq.SUB: sock.subscribe(b"")
+                    failed = sock.get_monitor_socket(
+                        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_SUCCEEDED
+                        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_DISCONNECTED
+                    )
+                    sock.connect(f"tcp://127.0.0.1:{port}")
+                    if kind != zmq.SUB: sock.send(b"x", zmq.NOBLOCK)
+                    if not failed.poll(30_000): heard.append("no failure")
+                    if sock.poll(100): heard.append(sock.recv().decode("latin-1"))
+                    sock.disable_monitor()
+            print(json.dumps(heard))
+            """,
+            ports,
+        )
+        assert heard == []
+        assert known.value("ran") is False
+
+
+def test_without_curve_there_is_no_tcp(launch: Launcher) -> None:
+    # as where rtconsole is used by PYTHONPATH beside an older jupyter_client
+    hidden = launch.home / "site"
+    (hidden / "jupyter_client-8.0.0.dist-info").mkdir(parents=True)
+    program = launch(
+        SLEEP, env={"RTCONSOLE_TRANSPORT": "tcp", "PYTHONPATH": str(hidden)}, cwd=launch.home
+    )
+    assert program.info["transport"] == "ipc"
+    assert "knows nothing of CurveZMQ" in program.log
+
+
+# -- planting ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["file", "link", "second name"])
+def test_a_debug_log_that_another_user_planted_is_not_written(launch: Launcher, how: str) -> None:
+    open_to_all(launch)
+    shared = launch.home / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    precious = launch.home / "precious"
+    precious.write_text("mine")
+    log = shared / "debug.log"
+    if how == "file":
+        log.touch()
+        give(log)
+        log.chmod(0o666)
+    elif how == "link":
+        log.symlink_to(precious)
+        give(log)
+    else:
+        os.link(precious, log)  # where fs.protected_hardlinks is off
+    program = launch("print('fine')", env={"RTCONSOLE_DEBUG": str(log)})
+    assert (program.wait(), program.stdout, program.stderr) == (0, "fine\n", "")
+    assert precious.read_text() == "mine"
+    assert log.read_text() in ("", "mine")
+
+
+def test_root_with_a_users_home_makes_nothing_there(launch: Launcher) -> None:
+    open_to_all(launch)
+    home, tmp = launch.home / "theirs", launch.home / "tmp"
+    home.mkdir()
+    tmp.mkdir()
+    give(home)
+    env = {"HOME": str(home), "TMPDIR": str(tmp)}
+    program = launch(SLEEP, env=env, cwd=launch.home)
+    path = tmp / "rtconsole-0" / f"kernel-rt-{program.pid}.json"
+    wait_for(path.exists, "the file")
+    assert list(home.iterdir()) == []
+    rows = json.loads(run(launch, "list", "--json", "--cwd", ".").stdout)
+    assert [row["connection_file"] for row in rows] == [str(path)]
+
+
+def test_who_swaps_folders_all_the_time_makes_us_touch_nothing(launch: Launcher) -> None:
+    open_to_all(launch)
+    tmp, precious = launch.home / "tmp", launch.home / "precious"
+    tmp.mkdir()
+    tmp.chmod(0o777)  # not sticky: the worst
+    precious.mkdir(mode=0o700)
+    (precious / "file").write_text("mine")
+    code = """
+        folder, target = sys.argv[1:]
+        print("on", flush=True)
+        number = 0
+        while True:
+            number += 1
+            for make in (lambda: os.symlink(target, folder), lambda: os.mkdir(folder, 0o777)):
+                try:
+                    if os.path.lexists(folder): os.rename(folder, f"{folder}.{number}")
+                    make()
+                except OSError: pass
+                time.sleep(0.0005)
+        """
+    env = {"TMPDIR": str(tmp), "XDG_RUNTIME_DIR": None}
+    with stranger(code, str(tmp / "rtconsole-0"), str(precious)) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "on\n"
+        programs = [launch("print('fine')", env=env) for _ in range(12)]
+        for program in programs:
+            assert (program.wait(), program.stdout, program.stderr) == (0, "fine\n", "")
+    assert [path.name for path in precious.iterdir()] == ["file"]
+    assert (precious / "file").read_text() == "mine"
+
+
+def test_nobody_connects_to_sockets_that_another_user_put_in_place_of_ours(
+    launch: Launcher,
+) -> None:
+    open_to_all(launch)
+    tmp = launch.home / "tmp"
+    tmp.mkdir()
+    tmp.chmod(0o777)  # not sticky
+    program = launch(SLEEP, env={"TMPDIR": str(tmp), "XDG_RUNTIME_DIR": None}, cwd=launch.home)
+    info = program.info
+    assert Path(info["ip"]).parent == tmp / "rtconsole-0"
+    listed = json.loads(run(launch, "list", "--json", "--cwd", ".").stdout)
+    assert [row["pid"] for row in listed] == [program.pid]
+    code = """
+        folder, ip = sys.argv[1:]
+        os.rename(folder, folder + ".away")
+        os.mkdir(folder, 0o777)
+        sockets = []
+        for number in range(1, 6):
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].bind(f"{ip}-{number}")
+            os.chmod(f"{ip}-{number}", 0o777)
+            sockets[-1].listen()
+        print("on", flush=True)
+        import select
+        select.select(sockets, [], [])
+        print("somebody came", flush=True)
+        """
+    with stranger(code, str(tmp / "rtconsole-0"), info["ip"]) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "on\n"
+        assert run(launch, "list", "--json", "--cwd", ".").stdout == "[]\n"
+        for target in (str(program.pid), str(program.connection_file)):
+            done = run(launch, "exec", target, "password = 1")
+            assert done.returncode == 3, done
+        assert not select.select([other.stdout], [], [], 0)[0], "somebody came"
+
+
+def test_a_file_planted_where_ours_would_be_leads_to_nobody(launch: Launcher) -> None:
+    open_to_all(launch)
+    program = launch(SLEEP, cwd=launch.home)
+    home, tmp = launch.home / "home", launch.home / "tmp"
+    home.mkdir()
+    give(home, SOMEBODY)
+    tmp.mkdir()
+    tmp.chmod(0o1777)
+    folder = tmp / f"rtconsole-{SOMEBODY}"
+    folder.mkdir(mode=0o755)
+    give(folder)
+    env: dict[str, str | None] = {
+        "HOME": str(home),
+        "TMPDIR": str(tmp),
+        "XDG_RUNTIME_DIR": None,
+        "RTCONSOLE_DEBUG": None,
+    }
+    with sleeper(STRANGER) as theirs, sleeper(SOMEBODY) as ours:
+        paths = []
+        for pid in (theirs, ours):  # their own process, and one of who is to be deceived
+            path = folder / f"kernel-rt-{pid}.json"
+            path.write_text(json.dumps(planted(launch, program, pid)))
+            path.chmod(0o644)
+            paths.append(give(path))
+        words = {"env": env, "before": AS_SOMEBODY}
+        assert run(launch, "list", "--json", **words).stdout == "[]\n"
+        for target in map(str, (*paths, theirs, ours)):
+            done = run(launch, "exec", target, "1", **words)
+            assert done.returncode == 3, done
+        # and root: theirs is what it says, ours is not theirs to speak for
+        rows = json.loads(run(launch, "list", "--json", env=env).stdout)
+        assert ours not in {row["pid"] for row in rows}
+        done = run(launch, "exec", str(paths[1]), "1", env=env)
+        assert done.returncode == 3, done
+        assert all(path.exists() for path in paths)
+
+
+def test_a_history_that_another_user_planted_is_not_written(launch: Launcher) -> None:
+    folder = launch.home / "state/rtconsole/history"
+    folder.mkdir(parents=True)
+    give(folder)
+    history = history_of("program.py", {"XDG_STATE_HOME": str(launch.home / "state")})
+    history.store_string("password = 1")
+    os.chown(folder, 0, 0)
+    folder.chmod(0o700)
+    (folder / "program.py").symlink_to(launch.home / "elsewhere")
+    history = history_of("program.py", {"XDG_STATE_HOME": str(launch.home / "state")})
+    history.store_string("password = 1")
+    assert [path.name for path in folder.iterdir()] == ["program.py"]
+    assert not (launch.home / "elsewhere").exists()
+
+
+# -- what is shown and obeyed ------------------------------------------------------------
+
+ESCAPES = "\x1b]0;title\x07\x1b[2J\r\n\x9b31m\u202e"
+
+
+def test_names_that_control_a_terminal_are_shown_as_escapes(launch: Launcher) -> None:
+    open_to_all(launch)
+    program = launch(SLEEP, cwd=launch.home)
+    home = launch.home / "home"
+    runtime = home / ".local/share/jupyter/runtime"
+    runtime.mkdir(parents=True, mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listening, sleeper(STRANGER) as pid:
+        (launch.home / "s").mkdir(mode=0o700)
+        listening.bind(str(launch.home / "s/x-1"))
+        for path in (launch.home / "s", *(launch.home / "s").iterdir()):
+            give(path)
+        told = {"argv": ["python", ESCAPES], "python": ESCAPES, "version": ESCAPES}
+        info = planted(
+            launch, program, pid, about=told, kernel_name=ESCAPES, ip=str(launch.home / "s/x")
+        )
+        path = runtime / f"kernel-rt-{pid}.json"
+        path.write_text(json.dumps(info))
+        for one in (home, *home.rglob("*")):
+            give(one)
+        env: dict[str, str | None] = {"HOME": str(home)}
+        rows = json.loads(run(launch, "list", "--json", env=env).stdout)
+        assert pid in {row["pid"] for row in rows}
+        for words in (
+            ["list"],
+            ["exec", "--timeout", "0.5", str(path), "1"],
+            ["attach", str(path)],
+        ):
+            done = run(launch, *words, env=env)
+            assert not set(done.stdout + done.stderr) & set("\x1b\x9b\r\x07")
+    assert client.program_of(info).isprintable()
+
+
+def test_a_process_named_like_an_escape_sequence(launch: Launcher) -> None:
+    code = "ctypes.CDLL(None).prctl(15, b'\\x1b[2J'); print('on', flush=True); time.sleep(60)"
+    with stranger(code) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "on\n"
+        done = run(launch, "exec", str(other.pid), "1")
+        assert r"(\x1b[2J) has no console" in done.stderr
+
+
+def test_a_kernel_gives_the_editor_a_file_and_no_options(
+    launch: Launcher,
+    attach: Attach,  # noqa: F811
+) -> None:
+    editor = launch.script('#!/bin/sh\necho "$@" > edited\n', "editor.sh")
+    editor.chmod(0o755)
+    program = launch(SLEEP, cwd=launch.home)
+    terminal = attach(program, env={"EDITOR": str(editor), "PWD": str(launch.home)})
+    payload = '{"source": "edit_magic", "filename": "+:!touch x", "line_number": 0}'
+    terminal.type(f"get_ipython().payload_manager.write_payload({payload})\r")
+    wait_for(lambda: list(Path.cwd().glob("edited")) or (launch.home / "edited").exists(), "it")
+    found = next(p for p in (Path("edited"), launch.home / "edited") if p.exists())
+    words = found.read_text()
+    if found == Path("edited"):
+        found.unlink()
+    assert words.startswith("/")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+GOOD = {
+    "transport": "ipc",
+    "ip": "/run/rtconsole/1",
+    "signature_scheme": "hmac-sha256",
+    "key": "ab" * 32,
+    "kernel_name": "x (1)",
+    **{f"{channel}_port": number for number, channel in enumerate(CHANNELS, 1)},
+    "rtconsole": {
+        "status": "dormant    0",
+        "version": "0",
+        "machine": "m",
+        "pid": 1,
+        "create_time": 1.0,
+        "argv": ["python"],
+        "cwd": None,
+        "python": "3",
+        "executable": "p",
+    },
+}
+
+
+def assert_read_or_refused(path: Path) -> None:
+    try:
+        told = connection.read(str(path))
+    except CannotAttach:
+        return
+    told.sockets()
+    client.program_of(told.info).encode()
+    connection.shown(connection.program(told.argv)).encode()
+    told.info["key"].encode()
+    assert 0 < told.pid < 1 << 31
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.dictionaries(st.sampled_from(list(GOOD)), json_values, max_size=2),
+    about=st.dictionaries(
+        st.sampled_from([*GOOD["rtconsole"], "host"]),  # type: ignore[misc]
+        json_values,
+        max_size=2,
+    ),
+)
+def test_whatever_a_file_says_it_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], about: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "kernel-rt-1.json"
+    info = {**GOOD, "rtconsole": {**GOOD["rtconsole"], **about}, **changes}  # type: ignore[dict-item]
+    path.write_text(json.dumps(info))
+    assert_read_or_refused(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "9" * 5000,
+        json.dumps({**GOOD, "key": "\ud800"}),
+        json.dumps({**GOOD, "ip": "/\ud800"}),
+        json.dumps({**GOOD, "transport": "tcp", "ip": "192.0.2.1"}),
+        json.dumps({**GOOD, "ip": "relative"}),
+        json.dumps({**GOOD, "shell_port": 1 << 80}),
+        json.dumps({**GOOD, "signature_scheme": "hmac-nothing"}),
+        json.dumps({**GOOD, "curve_publickey": 3}),
+        *(
+            json.dumps({**GOOD, "rtconsole": {**GOOD["rtconsole"], name: value}})  # type: ignore[dict-item]
+            for name, value in (
+                ("pid", 1 << 80),
+                ("pid", 0),
+                ("create_time", 10**400),
+                ("create_time", float("nan")),
+                ("cwd", "a\0b"),
+                ("cwd", "\ud800"),
+                ("host", "elsewhere"),
+                ("status", "idle " + "9" * 5000),
+            )
+        ),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_absurd_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kernel-rt-1.json"
+    path.write_text(text)
+    with pytest.raises(CannotAttach):
+        connection.read(str(path))
