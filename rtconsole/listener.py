@@ -382,8 +382,9 @@ def _at_exit() -> None:
     try:
         if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
             folder = os.path.dirname(opened.connection_file)
-            exe = os.path.realpath("/proc/self/exe")  # has Python in it, which may start again?
-            if not sys.orig_argv or exe not in ("/proc/self/exe", os.path.realpath(sys.executable)):
+            program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
+            python = tried(lambda: os.stat(sys.executable)[1:3], None)
+            if not sys.orig_argv or program not in (None, python):  # Python may start again
                 from .unusual import close_for_good
 
                 close_for_good(opened)
