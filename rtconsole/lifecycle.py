@@ -176,9 +176,23 @@ def park_without_signals(self: Listener) -> None:
 
 
 def boot(self: Listener) -> None:
-    from . import waking
+    """Hand over to the kernel. In the parked thread."""
+    try:
+        from . import waking
+    except Exception as error:  # protects the program: after chroot() there is no such file
+        give_up(self, error)
+    else:
+        waking.boot(self)
 
-    waking.boot(self)
+
+def give_up(self: Listener, error: BaseException) -> None:
+    """Close a console that cannot even say why there is none: else clients wait for ever."""
+    note("nor could the client be told", error)
+    try:
+        if self.state == BOOTING:
+            close(self)
+    except Exception as worse:  # protects the program, likewise
+        note("nor the console closed", worse)
 
 
 # -- fork ------------------------------------------------------------------------------

@@ -50,18 +50,15 @@ def _can_be_spared(self: Listener) -> bool:
 def boot_failed(self: Listener, error: BaseException) -> None:
     """Serve a kernel that only says why there is none; runs until the process ends.
 
-    Where not even that can be, in a chroot say, there is no console any more.
+    Where not even that can be there is no console any more.
     """
     note("the kernel did not boot", error)
     try:
-        from . import refusal, room
+        from . import room
 
-        room.check_for_a_word()
+        room.check_for_a_word()  # before what is told in imports half the standard library
+        from . import refusal
+
         refusal.serve(self.info, self.sockets, f"{type(error).__name__}: {error}")
     except BaseException as worse:  # protects the program, likewise
-        note("nor could the client be told", worse)
-        try:
-            if self.state == BOOTING:
-                lifecycle.close(self)
-        except Exception as worst:  # protects the program, likewise
-            note("nor the console closed", worst)
+        lifecycle.give_up(self, worse)

@@ -84,9 +84,9 @@ BESIDE_A_KERNEL = {
     "booting": ("by an exception", "by os._exit in a thread", "with atexit callbacks that print"),
     "attached": (
         *("with atexit callbacks that print", "by an exception in an atexit callback"),
-        *("by abort", "after sys.stdout.close()", "after os.close(1)", "with a reader that left"),
+        *("by abort", "after sys.stdout.close()", "with a reader that left"),
     ),
-    "in a cell": ("by an exception", "with atexit callbacks that print", "by os._exit"),
+    "in a cell": ("with atexit callbacks that print", "by os._exit", "after os.close(1)"),
 }
 MOMENTS = [
     (state, how)
