@@ -20,7 +20,7 @@ def boot(self: Listener) -> None:
 
         if not _can_be_spared(self):
             return
-        room.check()
+        room.check_memory()
         try:
             with self.gate:
                 from .kernel import boot

@@ -175,6 +175,7 @@ def short(launch: Launcher, number: int) -> Program:
     return launch(None, "-c", endings[number % len(endings)])
 
 
+@pytest.mark.timeout(1200)
 def test_many_short_programs_leave_nothing_behind(launch: Launcher) -> None:
     rounds = int(os.environ.get("RTCONSOLE_PROGRAMS", "40"))
     for first in range(0, rounds, 4):
