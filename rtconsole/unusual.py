@@ -1,10 +1,13 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written, taken names.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written, taken names,
+Windows.
 
 Standard library only. Imported only where there is such a reason.
 """
 
 import _socket
+import _thread
 import os
+import select
 import sys
 
 from . import folders, leftovers, listener
@@ -112,3 +115,21 @@ def link_anyway(_: None, folder: str, name: str) -> None:
         os.link(f"{folder}/{name}", f"{second}/{name}")
     except OSError as error:
         note("JupyterLab will not list this process", error)
+
+
+def park_without_signals(self: Listener) -> None:
+    """Start the parked thread on Windows, where only sockets can be waited for.
+
+    Nothing stops it but the end.
+    """
+    from . import lifecycle
+
+    def wait() -> None:
+        if not lifecycle.is_eager(self):
+            select.select(list(self.sockets.values()), [], [])
+        if self.state == listener.PARKED:
+            self.state = listener.BOOTING
+            lifecycle.boot(self)
+
+    self.state = listener.PARKED
+    _thread.start_new_thread(wait, ())

@@ -5,7 +5,7 @@ Runs in the parked thread, and never raises into the program. Standard library o
 
 from time import sleep
 
-from . import lifecycle
+from . import lifecycle, renewal
 from .listener import BOOTING, Listener, note
 
 # Seconds until a program that has hardly any descriptors left is looked at again.
@@ -15,7 +15,7 @@ _LATER = 0.5
 def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
-        lifecycle.renew(self)
+        renewal.renew(self)
         from . import room
 
         if not _can_be_spared(self):

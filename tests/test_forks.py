@@ -321,6 +321,54 @@ def test_children_of_an_attached_process_and_theirs_start_clean(launch: Launcher
         stop(launch, program)
 
 
+def test_threads_and_handlers_that_fork_at_once_have_clean_children(launch: Launcher) -> None:
+    program = launch(
+        """
+        import collections, os, signal, threading, time, warnings
+        warnings.simplefilter("ignore")  # of forks beside threads, which are this program's
+        def sockets():
+            found = set()
+            for fd in os.listdir("/proc/self/fd"):
+                try: target = os.readlink(f"/proc/self/fd/{fd}")
+                except OSError: continue
+                if target.startswith("socket:"): found.add(target)
+            return found
+        parents, results = sockets(), collections.Counter()
+        runtime = os.path.expanduser("~/.local/share/jupyter/runtime")
+        def fork(*_):
+            pid = os.fork()
+            if pid == 0:
+                has_file = os.path.exists(f"{runtime}/kernel-rt-{os.getpid()}.json")
+                os._exit(10 * has_file + bool(parents & sockets()))
+            results[os.waitpid(pid, 0)[1] >> 8] += 1
+        def forks():
+            for _ in range(12): fork()
+        threads = [threading.Thread(target=forks) for _ in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(dict(results), len(parents) >= 5, flush=True)
+        results.clear()
+        # within a fork, too
+        def handler(*_):
+            fork()
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        for _ in range(8): forks()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(set(results), flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("}\n")
+    assert program.stdout == "{10: 48} True\n{10}\n"
+    with program.client() as client:
+        assert client.value("len(parents)") >= 5
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (0, "")
+
+
 FORKS = """
     import multiprocessing, os, pty, subprocess, sys, warnings
     warnings.simplefilter("always")
