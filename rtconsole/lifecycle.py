@@ -7,12 +7,14 @@ never looked at and never forks does without.
 
 import _signal
 import _socket
+import _thread
 import os
 import sys
 from time import monotonic
 
-from . import leftovers, listener  # both now: else each forked child would import them
+from . import leftovers, listener, renewal  # now: else each forked child would import them
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+from .renewal import is_ours
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
+far_up, revive = renewal.far_up, renewal.revive  # for the listener
+
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
 _holds_first = False
-
-DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
 
 
 def _unusual(name: str) -> "Callable[..., Any]":
@@ -43,6 +45,7 @@ def _unusual(name: str) -> "Callable[..., Any]":
 open_unusually = _unusual("open_it")
 tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
 rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
+park_without_signals = _unusual("park_without_signals")
 
 
 def is_eager(self: Listener) -> bool:
@@ -97,82 +100,66 @@ def close(self: Listener) -> None:
 
 def _close_descriptors(self: Listener) -> None:
     for fd in list(self.identity):
-        if _is_ours(self, fd):
+        if is_ours(self, fd):
             _socket.close(fd)  # as os.close, and on Windows it knows sockets, which that does not
     self.identity.clear()
     self.sockets.clear()
     self.pipe = None
 
 
-def _is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
-    """Tell whether ``fd`` still is what we opened: a daemon may have closed it."""
-    if platform == "win32":  # of sockets, which are handles there, os.fstat knows nothing
-        return fd in self.identity
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return False
-    return self.identity.get(fd) == (status.st_dev, status.st_ino)
-
-
-# -- descriptors that the program has closed ---------------------------------------------
-
-
-def revive(self: Listener) -> bool:
-    """The parked thread's pipe was written to or is gone: go on waiting only if it is gone.
-
-    A daemon closes all descriptors, and may rely on the numbers that it gets next: so a
-    second is waited before new ones are made, at the same addresses and far up.
-    """
-    if _is_ours(self, self.pipe[0]):
-        return False
-    if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
-        return False
-    renew(self)
-    self.pipe = far_up(self, os.pipe())
-    return True
-
-
-def renew(self: Listener) -> None:
-    """Make sockets anew, at the same addresses, that the program has closed."""
-    for channel, fd in list(self.sockets.items()):
-        if not _is_ours(self, fd):
-            self.identity.pop(fd, None)
-            self.listen(channel)
-            (self.sockets[channel],) = far_up(self, (self.sockets[channel],))
-
-
-def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
-    """Move descriptors out of the range in which programs count on theirs."""
-    if platform == "win32":
-        self.identity.update(dict.fromkeys(fds, (0, 0)))
-        return tuple(fds)
-    import fcntl
-
-    moved = []
-    for fd in fds:
-        self.identity.pop(fd, None)
-        moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
-        os.close(fd)
-    return tuple(moved)
-
-
-def park_without_signals(self: Listener) -> None:
-    from . import unusual
-
-    unusual.park_without_signals(self)
-
-
 # -- the boot --------------------------------------------------------------------------
 
 
 def boot(self: Listener) -> None:
-    from . import waking
+    """Hand over to the kernel. In the parked thread."""
+    try:
+        from . import waking
+    except Exception as error:  # protects the program: after chroot() there is no such file
+        give_up(self, error)
+    else:
+        waking.boot(self)
 
-    waking.boot(self)
+
+def give_up(self: Listener, error: BaseException) -> None:
+    """Close a console that cannot even say why there is none: else clients wait for ever."""
+    note("nor could the client be told", error)
+    try:
+        if self.state == BOOTING:
+            close(self)
+    except Exception as worse:  # protects the program, likewise
+        note("nor the console closed", worse)
 
 
 # -- fork ------------------------------------------------------------------------------
+
+# One fork at a time: a child that another thread forked beside it would know of no listener, and
+# keep its parent's sockets. A signal handler may fork within a fork.
+_turn = _thread.allocate_lock()
+_forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
+_inherited: Listener | None = None  # what its child gets
+
+
+def at_fork(_: None, phase: str) -> None:
+    """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
+    global _turn, _forker, _depth, _inherited
+    me = _thread.get_ident()
+    if phase == "before":
+        if _forker == me:
+            _depth += 1
+        elif _turn.acquire(timeout=LONGEST_IMPORT):
+            _forker, _depth, _inherited = me, 1, listener.current
+    found, listener.current = listener.current, None
+    if phase == "after in child":
+        found = found or _inherited
+        _turn, _forker, _depth = _thread.allocate_lock(), 0, 0
+    try:
+        listener.current = _PHASES[phase](found)
+    finally:
+        if phase == "after in parent" and _forker == me:
+            _depth -= 1
+            if not _depth:
+                _forker = 0
+                _turn.release()
 
 
 def before_fork(self: Listener | None) -> Listener | None:
@@ -248,13 +235,17 @@ def unpark(self: Listener) -> bool:
     """
     if self.pipe is None:
         return False
-    intact = all(_is_ours(self, fd) for fd in self.pipe)
+    intact = all(is_ours(self, fd) for fd in self.pipe)
     if intact:
         os.write(self.pipe[1], b"x")
     else:  # the program closed it, which woke the thread
         self.nudge.release()
     deadline = monotonic() + LONGEST_STOP
-    if not self.gone.acquire(timeout=LONGEST_STOP) or self.state != PARKED:
+    # once more: a signal's handler may have taken the time
+    if not (self.gone.acquire(timeout=LONGEST_STOP) or self.gone.acquire(blocking=False)):
+        self.stops_late = intact
+        return False
+    if self.state != PARKED:
         return False
     if intact:
         os.read(self.pipe[0], 1)
@@ -269,6 +260,11 @@ def unpark(self: Listener) -> bool:
 def after_fork_in_parent(self: Listener | None) -> Listener | None:
     """Wait for connections again."""
     if self is not None:
+        if self.stops_late and self.gone.acquire(blocking=False):  # by now it has
+            self.stops_late = False
+            os.read(self.pipe[0], 1)
+            if self.state == PARKED:
+                self.state = RESTING
         if self.state == RESTING:
             _park_after_fork(self)
         elif self.gate_taken:
@@ -278,13 +274,19 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
 
 
 def _park_after_fork(self: Listener) -> None:
-    """Park again; in Python 3.13 once ``os.fork`` has returned, which there counts threads."""
-    if sys.version_info[:2] == (3, 13):
+    """Park again; in Python 3.13 once ``os.fork`` has returned, which there counts threads.
+
+    It warns of those of the program's in any case, where one of them forks; and its main thread
+    may wait in C for long before it makes a pending call.
+    """
+    if sys.version_info[:2] == (3, 13) and _thread.get_ident() == self.main_thread_id:
         try:
             from . import pending
 
             return pending.call(lambda: _park_now(self))
-        except (ImportError, OSError, AttributeError) as error:
+        except OSError as error:
+            note("the fork will warn of a thread", error)
+        except (ImportError, AttributeError) as error:
             # such as a program that became a user who cannot read it: with a thread it would
             # be warned of one, at this fork and each later one
             note("no console after a fork", error)
@@ -353,3 +355,10 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
 def _are_still_ours(runtime: str, sockets: str) -> bool:
     """Tell whether a parent's folders will do: it may have become another user, or chrooted."""
     return listener.is_own_folder(runtime, 0o022) and listener.is_own_folder(sockets, 0o077)
+
+
+_PHASES = {
+    "before": before_fork,
+    "after in parent": after_fork_in_parent,
+    "after in child": after_fork_in_child,
+}

@@ -59,6 +59,7 @@ class Listener:
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
         self.gone = allocate_lock()  # released as its last act
         self.thread_id = 0  # its native id
+        self.stops_late = False  # a fork could not wait until it stopped
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
@@ -157,23 +158,24 @@ class Listener:
         if os.name != "posix":
             _later("park_without_signals", self)
             return
-        if self.pipe is None:
-            self.pipe = tuple([self.own(fd) for fd in os.pipe()])
-        self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
-        for lock in (self.gone, self.nudge, started):
-            lock.acquire()
-        self.state = PARKED
-        # Blocked here and inherited: the new thread never runs with a signal unblocked.
+        # Blocked here and inherited: the new thread never runs with a signal unblocked, and no
+        # handler of the program's runs in the middle of this, which may fork.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             self.signal_mask = mask if self.signal_mask is None else self.signal_mask
+            if self.pipe is None:
+                self.pipe = tuple([self.own(fd) for fd in os.pipe()])
+            self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
+            for lock in (self.gone, self.nudge, started):
+                lock.acquire()
+            self.state = PARKED
             start_new_thread(self._wait, (started,))
+            started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)
         except RuntimeError:
             self.state = RESTING
             raise
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        started.acquire()  # an interpreter that ends before it ran may crash (Python 3.11.2)
 
     def _wait(self, started: "Any") -> None:
         """The parked thread: wait without time-out, then boot the kernel."""
@@ -362,19 +364,17 @@ def hook() -> None:
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
-            before=lambda: _at_fork("before_fork"),
-            after_in_parent=lambda: _at_fork("after_fork_in_parent"),
-            after_in_child=lambda: _at_fork("after_fork_in_child"),
+            before=lambda: _at_fork("before"),
+            after_in_parent=lambda: _at_fork("after in parent"),
+            after_in_child=lambda: _at_fork("after in child"),
         )
 
 
 def _at_fork(phase: str) -> None:
-    global current
-    inherited, current = current, None
     try:
-        current = _later(phase, inherited)
+        _later("at_fork", None, phase)
     except Exception as error:  # protects the program's fork
-        note(phase, error)
+        note(f"fork, {phase}", error)
 
 
 def _at_exit() -> None:

@@ -5,33 +5,32 @@ so may the interpreter. So they are looked for before. Standard library only.
 """
 
 import os
-from _thread import allocate_lock, start_new_thread
+
+TYPE_CHECKING = False  # importing `typing` costs as much as all of this module
+if TYPE_CHECKING:
+    from typing import Any
 
 # Bytes of address space and of data that a kernel takes, most of it only reserved (glibc keeps
-# an arena of 64 MB for each thread), and what it takes to tell that there is none.
-_ADDRESSES, _DATA = 512 << 20, 160 << 20
+# an arena of 64 MB for each thread), with some for the program; and what it takes to tell that
+# there is none.
+_ADDRESSES, _DATA = 768 << 20, 160 << 20
 _WORD = 24 << 20
 
 # A kernel has nine, and the interpreter one for a moment now and then.
 _THREADS = 12
 
 
-def check() -> None:
-    """Raise unless there is room for a kernel.
-
-    Raises:
-        MemoryError, RuntimeError: what there is too little of, and of how much.
-    """
-    _check_memory(_ADDRESSES, _DATA)
-    _check_threads()
+def check_memory() -> None:
+    """Raise MemoryError unless there is memory for a kernel."""
+    _check(_ADDRESSES, _DATA)
 
 
 def check_for_a_word() -> None:
-    """Raise MemoryError unless there is room to tell a client that there is none for a kernel."""
-    _check_memory(_WORD, _WORD)
+    """Raise MemoryError unless there is enough to tell a client that there is none for a kernel."""
+    _check(_WORD, _WORD)
 
 
-def _check_memory(addresses: int, data: int) -> None:
+def _check(addresses: int, data: int) -> None:
     try:
         import resource
 
@@ -50,31 +49,34 @@ def _check_memory(addresses: int, data: int) -> None:
             )
 
 
-def _check_threads() -> None:
-    """Start as many threads as a kernel has, for a moment.
+def check_threads() -> None:
+    """Raise RuntimeError unless as many threads as a kernel has can be started, for a moment.
 
     That tells more than RLIMIT_NPROC does, which counts other processes of the user's, too, and
-    than the limit of a container.
+    than the limit of a container. They are the C library's: each of Python's would have
+    reserved 64 MB of addresses for good.
     """
-    go, gone = allocate_lock(), allocate_lock()
-    go.acquire()
-    gone.acquire()
-    left = _THREADS
-
-    def wait() -> None:
-        nonlocal left
-        with go:
-            left -= 1
-            if not left:
-                gone.release()
-
-    started = 0
     try:
-        while started < _THREADS:
-            start_new_thread(wait, ())
-            started += 1
+        import ctypes
+
+        library: Any = ctypes.CDLL(None)
+        wait = ctypes.cast(library.sem_wait, ctypes.c_void_p)
+        create, join = library.pthread_create, library.pthread_join
+    except Exception:  # Windows; an audit hook that forbids it
+        return
+    semaphore = ctypes.create_string_buffer(64)
+    library.sem_init(semaphore, 0, 0)
+    threads: list[Any] = []
+    try:
+        while len(threads) < _THREADS:
+            thread = ctypes.c_ulong()
+            if create(ctypes.byref(thread), None, wait, semaphore):
+                left = len(threads)
+                raise RuntimeError(f"can't start new thread after {left}; a kernel has {_THREADS}")
+            threads.append(thread)
     finally:
-        left = started
-        go.release()
-        if started:
-            gone.acquire()
+        for _ in threads:
+            library.sem_post(semaphore)
+        for thread in threads:
+            join(thread, None)
+        library.sem_destroy(semaphore)

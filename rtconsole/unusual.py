@@ -1,5 +1,5 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written, taken names.
-And its end in a process that goes on.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written, taken names,
+Windows. And its end in a process that goes on.
 
 Standard library only. Imported only where there is such a reason.
 """

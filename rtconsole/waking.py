@@ -5,7 +5,7 @@ Runs in the parked thread, and never raises into the program. Standard library o
 
 from time import sleep
 
-from . import lifecycle
+from . import lifecycle, renewal
 from .listener import BOOTING, Listener, note
 
 # Seconds until a program that has hardly any descriptors left is looked at again.
@@ -15,12 +15,12 @@ _LATER = 0.5
 def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
-        lifecycle.renew(self)
+        renewal.renew(self)
         from . import room
 
         if not _can_be_spared(self):
             return
-        room.check()
+        room.check_memory()
         try:
             with self.gate:
                 from .kernel import boot
@@ -50,18 +50,15 @@ def _can_be_spared(self: Listener) -> bool:
 def boot_failed(self: Listener, error: BaseException) -> None:
     """Serve a kernel that only says why there is none; runs until the process ends.
 
-    Where not even that can be, in a chroot say, there is no console any more.
+    Where not even that can be there is no console any more.
     """
     note("the kernel did not boot", error)
     try:
-        from . import refusal, room
+        from . import room
 
-        room.check_for_a_word()
+        room.check_for_a_word()  # before what is told in imports half the standard library
+        from . import refusal
+
         refusal.serve(self, f"{type(error).__name__}: {error}")
     except BaseException as worse:  # protects the program, likewise
-        note("nor could the client be told", worse)
-        try:
-            if self.state == BOOTING:
-                lifecycle.close(self)
-        except Exception as worst:  # protects the program, likewise
-            note("nor the console closed", worst)
+        lifecycle.give_up(self, worse)

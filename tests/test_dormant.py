@@ -50,7 +50,15 @@ def test_a_dormant_program_has_imported_nothing_of_the_kernel(launch: Launcher) 
     ours = {name for name in loaded if name.startswith(("rtconsole", "sitehook"))}
     assert ours <= {"sitehook", "rtconsole", "rtconsole.listener"} | {
         f"rtconsole.{name}"
-        for name in ("lifecycle", "leftovers", "unusual", "folders", "settings", "debuglog")
+        for name in (
+            "lifecycle",
+            "leftovers",
+            "renewal",
+            "unusual",
+            "folders",
+            "settings",
+            "debuglog",
+        )
     }
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 import textwrap
-from contextlib import closing
+from contextlib import closing, suppress
 
 import alike
 import pytest
@@ -84,9 +84,9 @@ BESIDE_A_KERNEL = {
     "booting": ("by an exception", "by os._exit in a thread", "with atexit callbacks that print"),
     "attached": (
         *("with atexit callbacks that print", "by an exception in an atexit callback"),
-        *("by abort", "after sys.stdout.close()", "after os.close(1)", "with a reader that left"),
+        *("by abort", "after sys.stdout.close()", "with a reader that left"),
     ),
-    "in a cell": ("by an exception", "with atexit callbacks that print", "by os._exit"),
+    "in a cell": ("with atexit callbacks that print", "by os._exit", "after os.close(1)"),
 }
 MOMENTS = [
     (state, how)
@@ -142,7 +142,7 @@ while len(sys.modules) < int(sys.argv[1]): pass
 raise ValueError("enough")
 """
     expected = None
-    for modules in (0, 60, 100, 150, 250, 400):
+    for modules in (0, 60, 150, 400):
         program = launch(source, str(modules), python=python)
         if modules:
             with closing(Client(program.connection_file)):
@@ -163,7 +163,8 @@ def test_a_client_that_knocks_while_a_program_ends_hurts_nobody(launch: Launcher
         info = program.info
         with closing(socket.socket(socket.AF_UNIX)) as sock:
             (launch.home / "go").touch()
-            sock.connect(f"{info['ip']}-{info['hb_port']}")
+            with suppress(ConnectionError, FileNotFoundError):  # it was faster
+                sock.connect(f"{info['ip']}-{info['hb_port']}")
             assert (program.wait(), program.stdout, program.stderr) == (3, "", "")
         (launch.home / "go").unlink()
         assert alike.files(launch) == []
@@ -175,8 +176,9 @@ def short(launch: Launcher, number: int) -> Program:
     return launch(None, "-c", endings[number % len(endings)])
 
 
+@pytest.mark.timeout(1200)
 def test_many_short_programs_leave_nothing_behind(launch: Launcher) -> None:
-    rounds = int(os.environ.get("RTCONSOLE_PROGRAMS", "40"))
+    rounds = int(os.environ.get("RTCONSOLE_PROGRAMS", "24"))
     for first in range(0, rounds, 4):
         programs = [short(launch, number) for number in range(first, min(first + 4, rounds))]
         for program in programs:

@@ -5,6 +5,7 @@ import os
 import textwrap
 from pathlib import Path
 
+import alike
 import pytest
 from harness import Client, Launcher, Program, wait_for
 
@@ -136,6 +137,22 @@ def wait_for_reports(launch: Launcher, number: int) -> dict[str, int]:
     return {report["name"]: report["pid"] for report in told}
 
 
+def check_each_has_its_own(
+    launch: Launcher, program: Program, pids: dict[str, int], *, attached: bool = False
+) -> None:
+    """The two processes have a console each, and neither has anything of the other's."""
+    parent, child = pids["parent"], pids["child"]
+    infos = [json.loads(program.connection_file_of(pid).read_text()) for pid in (parent, child)]
+    assert infos[0]["key"] != infos[1]["key"]
+    assert infos[0]["ip"] != infos[1]["ip"]
+    for pid, other in ((parent, child), (child, parent)):
+        # a daemon's are made anew a second after it closed them
+        own = wait_for(lambda pid=pid: bound(launch, pid) & sockets_of(pid), "its sockets")
+        wait_for(lambda pid=pid: len(bound(launch, pid)) == 5, "all of them")
+        assert not bound(launch, pid, also_connected=attached) & sockets_of(other)
+        assert not own & sockets_of(other)
+
+
 def stop(launch: Launcher, program: Program) -> None:
     """Have the processes end, and see that the program ends as it would."""
     (launch.home / "stop").touch()
@@ -168,16 +185,34 @@ def bound(launch: Launcher, pid: int, also_connected: bool = False) -> set[str]:
 @pytest.mark.parametrize("way", WAYS)
 def test_each_process_has_sockets_file_and_key_of_its_own(launch: Launcher, way: str) -> None:
     program, pids = start(launch, way)
-    parent, child = pids["parent"], pids["child"]
-    infos = [json.loads(program.connection_file_of(pid).read_text()) for pid in (parent, child)]
-    assert infos[0]["key"] != infos[1]["key"]
-    assert infos[0]["ip"] != infos[1]["ip"]
-    for pid, other in ((parent, child), (child, parent)):
-        # a daemon's are made anew a second after it closed them
-        own = wait_for(lambda pid=pid: bound(launch, pid) & sockets_of(pid), "its sockets")
-        wait_for(lambda pid=pid: len(bound(launch, pid)) == 5, "all of them")
-        assert not own & sockets_of(other)
+    check_each_has_its_own(launch, program, pids)
     stop(launch, program)
+
+
+@pytest.mark.parametrize("way", WAYS if alike.IS_THOROUGH else ["daemon", "pty.fork"])
+def test_each_process_has_its_own_also_if_the_first_is_attached(launch: Launcher, way: str) -> None:
+    launch.script(HELPER, "helper.py")
+    source = f"""
+import os, pty, subprocess, sys, time
+from helper import report, wait, work
+while __name__ == "__main__" and not os.path.exists("go"): time.sleep(0.01)
+{textwrap.dedent(WAYS[way])}"""
+    env = {"PYTHONPATH": str(launch.home), "PYTHONWARNINGS": "ignore"}
+    program = launch(source, env=env, cwd=launch.home)
+    with program.client() as client:
+        assert client.run("import os").status == "ok"
+        (launch.home / "go").touch()
+        pids = wait_for_reports(launch, 2)
+        check_each_has_its_own(launch, program, pids, attached=True)
+        other = Client(program.connection_file_of(pids["child"])).ready()
+        try:
+            assert other.value("__import__('os').getpid()") == pids["child"]
+        finally:
+            other.close()
+        assert client.value("os.getpid()") == program.pid
+        (launch.home / "stop").touch()
+        assert program.wait() == 0, program.describe()
+    assert program.stderr == ""
 
 
 def test_a_fork_beside_clients_and_a_running_cell_starts_clean(launch: Launcher) -> None:
@@ -284,6 +319,54 @@ def test_children_of_an_attached_process_and_theirs_start_clean(launch: Launcher
                 other.close()
         assert client.value("os.getpid()") == program.pid
         stop(launch, program)
+
+
+def test_threads_and_handlers_that_fork_at_once_have_clean_children(launch: Launcher) -> None:
+    program = launch(
+        """
+        import collections, os, signal, threading, time, warnings
+        warnings.simplefilter("ignore")  # of forks beside threads, which are this program's
+        def sockets():
+            found = set()
+            for fd in os.listdir("/proc/self/fd"):
+                try: target = os.readlink(f"/proc/self/fd/{fd}")
+                except OSError: continue
+                if target.startswith("socket:"): found.add(target)
+            return found
+        parents, results = sockets(), collections.Counter()
+        runtime = os.path.expanduser("~/.local/share/jupyter/runtime")
+        def fork(*_):
+            pid = os.fork()
+            if pid == 0:
+                has_file = os.path.exists(f"{runtime}/kernel-rt-{os.getpid()}.json")
+                os._exit(10 * has_file + bool(parents & sockets()))
+            results[os.waitpid(pid, 0)[1] >> 8] += 1
+        def forks():
+            for _ in range(12): fork()
+        threads = [threading.Thread(target=forks) for _ in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(dict(results), len(parents) >= 5, flush=True)
+        results.clear()
+        # within a fork, too
+        def handler(*_):
+            fork()
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        for _ in range(8): forks()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(set(results), flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("}\n")
+    assert program.stdout == "{10: 48} True\n{10}\n"
+    with program.client() as client:
+        assert client.value("len(parents)") >= 5
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (0, "")
 
 
 FORKS = """

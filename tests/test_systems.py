@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rtconsole import descriptors, diagnosis, hook, lifecycle, settings, unusual
+from rtconsole import descriptors, diagnosis, hook, renewal, settings, unusual
 from rtconsole.kernel import audit
 from rtconsole.listener import Listener
 
@@ -40,11 +40,11 @@ def test_on_windows_a_socket_is_a_handle_that_os_knows_nothing_of() -> None:
     console = Listener("program")
     handle = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM).detach()
     try:
-        assert lifecycle.far_up(console, (handle,), "win32") == (handle,)
-        assert lifecycle._is_ours(console, handle, "win32")
-        assert not lifecycle._is_ours(console, handle + 1, "win32")
+        assert renewal.far_up(console, (handle,), "win32") == (handle,)
+        assert renewal.is_ours(console, handle, "win32")
+        assert not renewal.is_ours(console, handle + 1, "win32")
         # as a descriptor it is known by what it is, and this one was never looked at
-        assert not lifecycle._is_ours(console, handle, "linux")
+        assert not renewal.is_ours(console, handle, "linux")
     finally:
         _socket.close(handle)
 
@@ -52,10 +52,10 @@ def test_on_windows_a_socket_is_a_handle_that_os_knows_nothing_of() -> None:
 def test_elsewhere_a_descriptor_can_be_moved_and_is_known_again() -> None:
     console = Listener("program")
     first = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM).detach()
-    (moved,) = lifecycle.far_up(console, (first,), "darwin")
+    (moved,) = renewal.far_up(console, (first,), "darwin")
     try:
         assert moved >= 200
-        assert lifecycle._is_ours(console, moved, "darwin")
+        assert renewal.is_ours(console, moved, "darwin")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(first)
     finally:

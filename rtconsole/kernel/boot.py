@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole import descriptors
+from rtconsole import descriptors, room
 
 
 def launch(
@@ -93,6 +93,7 @@ def _run(
             from .imports import own_imports
         with own_imports():
             with listener.gate:
+                room.check_threads()
                 from .running import RunningKernel
             running = RunningKernel(listener)
             running.load()

@@ -1,0 +1,71 @@
+"""Descriptors of ours that the program has closed, as daemons do: noticed, and made anew.
+
+Standard library only.
+"""
+
+import os
+import sys
+
+from .listener import PARKED, Listener
+
+TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
+if TYPE_CHECKING:
+    from typing import Any
+
+DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
+
+
+def is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
+    """Tell whether ``fd`` still is what we opened: a daemon may have closed it."""
+    if platform == "win32":  # of sockets, which are handles there, os.fstat knows nothing
+        return fd in self.identity
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return self.identity.get(fd) == (status.st_dev, status.st_ino)
+
+
+def revive(self: Listener) -> bool:
+    """The parked thread's pipe was written to or is gone: go on waiting only if it is gone.
+
+    A daemon closes all descriptors, and may rely on the numbers that it gets next: so a
+    second is waited before new ones are made, at the same addresses and far up.
+    """
+    if self.pipe is None:
+        return False
+    if is_ours(self, self.pipe[0]):
+        if not self.stops_late:
+            return False
+        self.stops_late = False  # the fork for which it was to stop is over
+        os.read(self.pipe[0], 1)
+        return True
+    if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
+        return False
+    renew(self)
+    self.pipe = far_up(self, os.pipe())
+    return True
+
+
+def renew(self: Listener) -> None:
+    """Make sockets anew, at the same addresses, that the program has closed."""
+    for channel, fd in list(self.sockets.items()):
+        if not is_ours(self, fd):
+            self.identity.pop(fd, None)
+            self.listen(channel)
+            (self.sockets[channel],) = far_up(self, (self.sockets[channel],))
+
+
+def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
+    """Move descriptors out of the range in which programs count on theirs."""
+    if platform == "win32":
+        self.identity.update(dict.fromkeys(fds, (0, 0)))
+        return tuple(fds)
+    import fcntl
+
+    moved = []
+    for fd in fds:
+        self.identity.pop(fd, None)
+        moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
+        os.close(fd)
+    return tuple(moved)
