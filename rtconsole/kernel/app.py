@@ -26,6 +26,7 @@ from .interrupt import Interrupts
 from .namespace import Namespace
 from .output import Output
 from .shell import Shell
+from .spared import Spared
 from .stacks import all_stacks
 from .status import Status
 
@@ -94,6 +95,7 @@ class Kernel(GuardedKernel):
         own_threads: Collection[int],
         audit: Audit,
         is_readonly: bool,
+        spared: Spared,
         **traits: Any,
     ) -> None:
         """
@@ -105,6 +107,7 @@ class Kernel(GuardedKernel):
             own_threads: identifiers of the console's threads; may grow later.
             audit: is asked before each cell.
             is_readonly: clients may look but not run.
+            spared: the kernel's descriptors.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
@@ -141,6 +144,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
+            spared,
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------

@@ -10,6 +10,7 @@ is kept for it here, up to a limit, from which on the oldest output is dropped.
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import zmq
@@ -106,10 +107,12 @@ class IOPub(IOPubThread):
         subscribers: the clients that are connected.
         on_change: called when a client came or went.
         dropped_notice: makes the message that says how many lines were dropped.
+        opening: entered where descriptors are opened.
     """
 
     on_change: Callable[[], None]
     dropped_notice: Callable[[int], Message]
+    opening: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __init__(self, socket: Any, limit: int, **options: Any) -> None:
         """
@@ -136,6 +139,15 @@ class IOPub(IOPubThread):
         """Do not wake every ten seconds to look for threads that ended."""
 
     # -- who is there ------------------------------------------------------------------
+
+    @property
+    def _event_pipe(self) -> Any:
+        """As the original: a socket for each thread, with a descriptor of its own."""
+        pipe = getattr(self._local, "event_pipe", None)
+        if pipe is None:
+            with self.opening():
+                pipe = super()._event_pipe
+        return pipe
 
     def _setup_xpub_listener(self) -> None:
         """Read subscriptions from the socket itself.

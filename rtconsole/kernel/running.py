@@ -84,9 +84,13 @@ class RunningKernel:
         with listener.gate:
             import zmq
 
-        self._context = zmq.Context()
-        self._heartbeat_context = zmq.Context()
-        self._start_heartbeat()
+            from .spared import Spared, endpoints_of
+
+        self.spared = Spared(endpoints_of(self._info), *(listener.pipe or ()))
+        with self.spared.opening():
+            self._context = zmq.Context()
+            self._heartbeat_context = zmq.Context()
+            self._start_heartbeat()
 
     def _socket(self, context: Any, kind: int, channel: str) -> Any:
         """Return a ZMQ socket on the listener's own socket, with whoever waits in its backlog."""
@@ -157,7 +161,7 @@ class RunningKernel:
         """Build the kernel in this thread and serve until stopped."""
         import asyncio
 
-        with self.listener.gate:
+        with self.listener.gate, self.spared.opening():
             self._build(loop)
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self
@@ -195,8 +199,9 @@ class RunningKernel:
         publisher = iopub.IOPub(
             self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
         )
+        publisher.opening = self.spared.opening
         control = ControlThread(daemon=True)
-        shell_channel = subshells.ShellChannel(context, self._threads, daemon=True)
+        shell_channel = subshells.ShellChannel(context, self._threads, self.spared, daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(wanted.profile)
@@ -215,6 +220,7 @@ class RunningKernel:
             self._threads,
             audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
             wanted.readonly,
+            self.spared,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -235,7 +241,10 @@ class RunningKernel:
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
         self.host_sys = hostsys.install(
-            self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
+            self._threads,
+            log,
+            stdout=app.Stream(kernel, "stdout"),
+            stderr=app.Stream(kernel, "stderr"),
         )
         door.install(control.io_loop.asyncio_loop, self._listening, debuglog.note)
         kernel.start()
