@@ -1,6 +1,7 @@
 # make demo       see it at work (needs Python and make, nothing else)
 # make test       the suite, on every interpreter from 3.11 to 3.15 found here
 # make endurance  a thousand visits, on the newest of them
+# make hostile    100,000 hostile messages, and what floods cost, on the newest of them
 # make torture    CPython's own tests with a console and without, ARGS="-j 2 test_io"
 # make servers    real servers: gunicorn, uvicorn, uWSGI, celery and others
 # make lint       ruff and mypy
@@ -10,7 +11,7 @@ PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everyw
 VENV := .venvs/dev
 BIN := $(VENV)/bin
 
-.PHONY: demo test endurance torture servers lint bench clean
+.PHONY: demo test endurance hostile torture servers lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -20,6 +21,10 @@ test:
 
 endurance:
 	RTCONSOLE_ROUNDS=1000 $(PYTHON) tests/everywhere.py --only-newest tests/test_long_life.py
+
+hostile: $(VENV)/test
+	RTCONSOLE_MESSAGES=100000 $(BIN)/python -m pytest tests/test_hostile.py $(ARGS)
+	$(BIN)/python tests/hostile_cost.py
 
 torture: $(VENV)/test
 	$(BIN)/python tests/torture.py $(ARGS)

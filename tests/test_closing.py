@@ -129,3 +129,11 @@ def test_connections_that_come_later_are_spared_too(launch: Launcher) -> None:
         finally:
             third.close()
     wait_for(program.is_running, "it")
+
+
+def test_a_cell_that_runs_processes_leaves_no_descriptor(launch: Launcher) -> None:
+    program = launch(PROGRAM, cwd=launch.home)
+    with program.client() as client:
+        code = "import subprocess; subprocess.run(['true']); len(os.listdir('/proc/self/fd'))"
+        first = client.run(code).result
+        assert client.run(f"{code}; {code}; {code}").result == first

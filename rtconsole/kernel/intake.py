@@ -15,11 +15,14 @@ import zmq
 # 3 ms, which at this rate is a twentieth of its time. Likewise what is no request of ours: it
 # costs 0.1 ms.
 BURST, RATE = 300, 15
-JUNK_BURST, JUNK_RATE = 1000, 400
+JUNK_BURST, JUNK_RATE = 1000, 250
 
 # Seconds that reading pauses at least: long enough for clients that wait for iopub to be silent
 # (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.
 _SILENCE = 0.4
+
+# Clients that were hung up on, before others are let in slowly, and then in a second.
+HUNG_UP_BURST, HUNG_UP_RATE = 20, 2
 
 # Requests that may wait without being a flood: a client that waits for its replies has one or
 # two, and a notebook that is run as a whole is not longer than this and a burst.

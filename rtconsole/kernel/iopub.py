@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
+from .intake import HUNG_UP_BURST, HUNG_UP_RATE, Pace
 from .peers import connection_of, hang_up, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
@@ -28,7 +29,7 @@ _RETRY, _LONGEST_RETRY = 0.005, 0.25
 
 # What clients say that is heard before something else is done; what one may say at all:
 # subscriptions, of which it needs one.
-_AT_ONCE, _MOST_WORDS = 100, 200
+_AT_ONCE, _MOST_WORDS = 100, 50
 
 
 class Message(NamedTuple):
@@ -108,6 +109,7 @@ class IOPub(IOPubThread):
         on_change: called when a client came or went.
         dropped_notice: makes the message that says how many lines were dropped.
         opening: entered where descriptors are opened.
+        hung_up: counts the clients that were hung up on.
     """
 
     on_change: Callable[[], None]
@@ -129,6 +131,7 @@ class IOPub(IOPubThread):
         self._retrying = False
         self._words: dict[tuple[int, Any], int] = {}  # how much each connection has said
         self.on_change = lambda: None
+        self.hung_up = Pace(HUNG_UP_BURST, HUNG_UP_RATE)
         super().__init__(socket, **options)
 
     def start(self) -> None:
@@ -206,6 +209,7 @@ class IOPub(IOPubThread):
         if said < _MOST_WORDS:
             return True
         if said - words < _MOST_WORDS:
+            self.hung_up.pause()
             hang_up(fd, self.socket.last_endpoint.rstrip(b"\0").decode())
         return False
 

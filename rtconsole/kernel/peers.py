@@ -73,14 +73,19 @@ def hang_up(fd: int, endpoint: str) -> None:
         endpoint: at which it was accepted, as libzmq writes it.
     """
     try:
-        connection = socket.socket(fileno=os.dup(fd))
+        own = os.dup(fd)
     except OSError:
+        return
+    try:
+        connection = socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
         return
     with connection:
         try:
             name = connection.getsockname()
-            own = f"ipc://{name}" if isinstance(name, str) else f"tcp://{name[0]}:{name[1]}"
-            if own == endpoint:
+            is_ipc = isinstance(name, str)
+            if endpoint == (f"ipc://{name}" if is_ipc else f"tcp://{name[0]}:{name[1]}"):
                 connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass

@@ -246,7 +246,12 @@ class RunningKernel:
             stdout=app.Stream(kernel, "stdout"),
             stderr=app.Stream(kernel, "stderr"),
         )
-        door.install(control.io_loop.asyncio_loop, self._listening, debuglog.note)
+        door.install(
+            control.io_loop.asyncio_loop,
+            self._listening,
+            debuglog.note,
+            lambda: publisher.hung_up.is_short,
+        )
         kernel.start()
         status.change()
         profile.run_startup_files(chosen, kernel.shell)

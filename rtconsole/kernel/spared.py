@@ -25,6 +25,7 @@ class Spared:
             endpoints: the addresses of the channels, as ``getsockname`` tells them.
             also: descriptors that are ours from before.
         """
+        self._close = os.close  # the original, whatever a cell finds there
         self._endpoints = endpoints
         self._kinds = {fd: _kind(fd) for fd in also}
 
@@ -49,13 +50,20 @@ class Spared:
         kind = _kind(fd)
         if not kind.startswith(_KINDS):
             return False
-        return self._kinds.get(fd) == kind or self._is_of_a_channel(fd)
+        if self._kinds.get(fd) == kind:
+            return True
+        return kind.startswith("socket:") and self._is_of_a_channel(fd)
 
     def _is_of_a_channel(self, fd: int) -> bool:
         """Tell whether it listens for clients, or was accepted from one."""
         try:
-            sock = socket.socket(fileno=os.dup(fd))
+            own = os.dup(fd)
         except OSError:
+            return False
+        try:
+            sock = socket.socket(fileno=own)
+        except OSError:  # closed, and something else by now
+            self._close(own)
             return False
         with sock:
             try:
@@ -97,9 +105,7 @@ def _kind(fd: int) -> str:
 
 def endpoints_of(info: dict[str, Any]) -> set[object]:
     """Return the addresses that a connection file names, as ``getsockname`` tells them."""
-    from rtconsole.listener import CHANNELS
-
-    ports = [info[f"{channel}_port"] for channel in CHANNELS]
+    ports = [port for name, port in info.items() if name.endswith("_port")]
     if info["transport"] == "tcp":
         return {(info["ip"], port) for port in ports}
     return {f"{info['ip']}-{port}" for port in ports}
