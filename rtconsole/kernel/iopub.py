@@ -353,4 +353,4 @@ def prepare(socket: Any) -> None:
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.sndhwm = QUEUE_LENGTH
-    socket.rcvhwm = QUEUE_LENGTH
+    socket.rcvhwm = 1  # what waits with libzmq is beyond our reach: see `_bears_with`

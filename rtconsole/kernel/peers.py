@@ -22,6 +22,7 @@ UNKNOWN = Peer()
 
 _DELIMITER = b"<IDS|MSG>"
 _MOST_IDENTITIES = 16  # and no search through all that somebody sends
+_MOST_READS = 64  # of 64 KB: more than a connection's buffer holds
 _FEW = 1000  # requests that wait, of which it is not worth counting whose they are
 
 
@@ -87,6 +88,10 @@ def hang_up(fd: int, endpoint: str) -> None:
             is_ipc = isinstance(name, str)
             if endpoint == (f"ipc://{name}" if is_ipc else f"tcp://{name[0]}:{name[1]}"):
                 connection.shutdown(socket.SHUT_RDWR)
+                # what it has sent already could still be read, and is some ten thousand messages
+                for _ in range(_MOST_READS):
+                    if not connection.recv(1 << 16, socket.MSG_DONTWAIT):
+                        break
         except OSError:
             pass
 
