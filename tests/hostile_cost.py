@@ -5,7 +5,7 @@ flood, and how far it counts in a second of processor time, compared with before
 its throughput under the flood as a part of its throughput without, whatever else the machine
 does. The flooder sends to the console as fast as that takes it.
 
-    python tests/hostile_cost.py [seconds]
+    python tests/hostile_cost.py [seconds [flood...]]
 """
 
 import os
@@ -148,7 +148,10 @@ def cost(what: str, seconds: float) -> str:
                 / (before.count / before.main)
             )
 
-        return f"{what:15}{kept(burst):12.3f}{kept(under):12.3f}{wait:12.2f}{grown:12.1f}"
+        used = under.ours / seconds
+        return (
+            f"{what:15}{kept(burst):12.3f}{kept(under):12.3f}{used:12.3f}{wait:12.2f}{grown:12.1f}"
+        )
     finally:
         if flooder is not None:
             flooder.kill()
@@ -164,8 +167,10 @@ def main() -> None:
     print(
         "seconds that another client waits for its first cell; the memory that it costs, in MB.\n"
     )
-    print(f"{'flood of':15}{'first 2 s':>12}{'after 10 s':>12}{'client':>12}{'memory':>12}")
-    for what in FLOODS:
+    print(
+        f"{'flood of':15}{'first 2 s':>12}{'after 10 s':>12}{'used':>12}{'client':>12}{'memory':>12}"
+    )
+    for what in sys.argv[2:] or FLOODS:
         print(cost(what, seconds), flush=True)
 
 
