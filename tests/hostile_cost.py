@@ -167,9 +167,8 @@ def main() -> None:
     print(
         "seconds that another client waits for its first cell; the memory that it costs, in MB.\n"
     )
-    print(
-        f"{'flood of':15}{'first 2 s':>12}{'after 10 s':>12}{'used':>12}{'client':>12}{'memory':>12}"
-    )
+    headings = ("first 2 s", "after 10 s", "used", "client", "memory")
+    print(f"{'flood of':15}" + "".join(f"{heading:>12}" for heading in headings))
     for what in sys.argv[2:] or FLOODS:
         print(cost(what, seconds), flush=True)
 

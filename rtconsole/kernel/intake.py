@@ -21,9 +21,6 @@ JUNK_BURST, JUNK_RATE = 1000, 200
 # (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.
 _SILENCE = 0.4
 
-# Clients that were hung up on, before others are let in slowly, and then in a second.
-HUNG_UP_BURST, HUNG_UP_RATE = 20, 2
-
 # Requests that may wait without being a flood: a client that waits for its replies has one or
 # two, and a notebook that is run as a whole is not longer than this and a burst.
 FREE = 32

@@ -7,7 +7,6 @@ that a full queue is one client's (ZMQ_XPUB_NODROP), and what that client cannot
 is kept for it here, up to a limit, from which on the oldest output is dropped.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
-from .intake import HUNG_UP_BURST, HUNG_UP_RATE, Pace
-from .peers import connection_of, hang_up, peer_of
+from .patience import Patience, identity
+from .peers import connection_of, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here, where it is counted
 # in bytes.
@@ -27,9 +26,8 @@ QUEUE_LENGTH = 32
 _RETRY, _LONGEST_RETRY = 0.005, 0.25
 
 
-# What clients say that is heard before something else is done; what one may say at all:
-# subscriptions, of which it needs one.
-_AT_ONCE, _MOST_WORDS = 100, 50
+# What clients say that is heard before something else is done.
+_AT_ONCE = 100
 
 
 class Message(NamedTuple):
@@ -60,7 +58,7 @@ class Subscriber:
         self.tag = tag
         self.fd = fd
         self.process = peer_of(fd).pid
-        self._identity = _identity(fd)
+        self._identity = identity(fd)
         self.greeted = False
         self.waiting: deque[Message] = deque()
         self.size = 0  # of what waits, in bytes
@@ -68,7 +66,7 @@ class Subscriber:
 
     def is_there(self) -> bool:
         """Tell whether the connection is; its descriptor may be somebody else's by now."""
-        return self._identity is not None and _identity(self.fd) == self._identity
+        return self._identity is not None and identity(self.fd) == self._identity
 
     def keep(self, message: Message, limit: int) -> None:
         """Let ``message`` wait, and drop the oldest output over ``limit`` bytes.
@@ -93,14 +91,6 @@ class Subscriber:
         self.waiting.extendleft(reversed(rest))
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 class IOPub(IOPubThread):
     """The iopub channel's thread. What is not said to be callable elsewhere runs in it.
 
@@ -109,7 +99,7 @@ class IOPub(IOPubThread):
         on_change: called when a client came or went.
         dropped_notice: makes the message that says how many lines were dropped.
         opening: entered where descriptors are opened.
-        hung_up: counts the clients that were hung up on.
+        patience: with what clients say.
     """
 
     on_change: Callable[[], None]
@@ -129,9 +119,8 @@ class IOPub(IOPubThread):
         self._tags: deque[bytes] = deque()  # given to connections, of messages not yet read
         self._retry = _RETRY
         self._retrying = False
-        self._words: dict[tuple[int, Any], int] = {}  # how much each connection has said
         self.on_change = lambda: None
-        self.hung_up = Pace(HUNG_UP_BURST, HUNG_UP_RATE)
+        self.patience = Patience()
         super().__init__(socket, **options)
 
     def start(self) -> None:
@@ -175,7 +164,7 @@ class IOPub(IOPubThread):
         event, topic = data[:1], data[1:]
         fd = connection_of(frame)  # -1 if it is closed
         is_junk = event not in (b"\0", b"\x01")
-        is_heard = self._bears_with(fd, _MOST_WORDS if is_junk else 1)
+        is_heard = self.patience.bears_with(fd, is_junk, self.socket.last_endpoint)
         if event == b"\x01" and not is_heard and not self._tags:
             return
         # For the connection that libzmq takes this for. Messages that are none of its
@@ -193,25 +182,6 @@ class IOPub(IOPubThread):
             self._leave(fd)
         elif event == b"\0" and topic in self._plain:
             self._plain.remove(topic)
-
-    def _bears_with(self, fd: int, words: int) -> bool:
-        """Count what a connection says; false for a client that goes on and on, or is gone.
-
-        The first is hung up on. To read slowly would not do here: libzmq takes in all that
-        comes (xpub.cpp), and who subscribes meanwhile waits behind it.
-        """
-        connection = fd, _identity(fd)
-        if connection[1] is None:
-            return False
-        if len(self._words) > _MOST_WORDS:
-            self._words.clear()
-        said = self._words[connection] = self._words.get(connection, 0) + words
-        if said < _MOST_WORDS:
-            return True
-        if said - words < _MOST_WORDS:
-            self.hung_up.pause()
-            hang_up(fd, self.socket.last_endpoint.rstrip(b"\0").decode())
-        return False
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -353,4 +323,4 @@ def prepare(socket: Any) -> None:
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.sndhwm = QUEUE_LENGTH
-    socket.rcvhwm = 1  # what waits with libzmq is beyond our reach: see `_bears_with`
+    socket.rcvhwm = 1  # what waits with libzmq is beyond our reach: see .patience

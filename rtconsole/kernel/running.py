@@ -250,7 +250,7 @@ class RunningKernel:
             control.io_loop.asyncio_loop,
             self._listening,
             debuglog.note,
-            lambda: publisher.hung_up.is_short,
+            publisher.patience.is_harassed,
         )
         kernel.start()
         status.change()
