@@ -2,6 +2,7 @@
 # make test       the suite, on every interpreter from 3.11 to 3.15 found here
 # make endurance  a thousand visits, on the newest of them
 # make faults     a thousand short programs, and each end and signal beside each state of a console
+# make hostile    100,000 hostile messages, and what floods cost, on the newest of them
 # make torture    CPython's own tests with a console and without, ARGS="-j 2 test_io"
 # make servers    real servers: gunicorn, uvicorn, uWSGI, celery and others
 # make lint       ruff and mypy
@@ -11,7 +12,7 @@ PYTHON ?= $(shell $(firstword $(wildcard /usr/bin/python3) python3) tests/everyw
 VENV := .venvs/dev
 BIN := $(VENV)/bin
 
-.PHONY: demo test endurance faults torture servers lint bench clean
+.PHONY: demo test endurance faults hostile torture servers lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -26,6 +27,10 @@ FAULTS := signals exits forks limits containers cell_processes
 faults:
 	RTCONSOLE_THOROUGH=1 RTCONSOLE_PROGRAMS=1000 $(PYTHON) tests/everywhere.py --only-newest \
 		$(FAULTS:%=tests/test_%.py) $(ARGS)
+
+hostile: $(VENV)/test
+	RTCONSOLE_MESSAGES=100000 $(BIN)/python -m pytest tests/test_hostile.py $(ARGS)
+	$(BIN)/python tests/hostile_cost.py
 
 torture: $(VENV)/test
 	$(BIN)/python tests/torture.py $(ARGS)

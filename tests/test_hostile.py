@@ -363,7 +363,7 @@ def test_beside_a_flood_others_are_served_and_memory_is_bounded(
     channel, data = blocks(program, what)
     with wire.connect(program.info, channel) as sock:
         wire.shake_hands(sock, channel)
-        flood(sock, data, 3.0)
+        flood(sock, data, 1.5)
         assert_served(program)
     assert_served(program)
     assert resident(program) - before < 24 << 20
@@ -379,7 +379,7 @@ def test_a_flood_while_a_cell_hangs_keeps_nobody_from_a_shell_beside_it(launch: 
         channel, data = blocks(program, "questions")
         with wire.connect(program.info, channel) as sock:
             wire.shake_hands(sock, channel)
-            flood(sock, data, 3.0)
+            flood(sock, data, 1.5)
             client = Client(program.connection_file)
             try:
                 shell = client.control("create_subshell_request")["subshell_id"]

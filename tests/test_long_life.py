@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from harness import Client, Launcher, Program, wait_for
 ROUNDS = int(os.environ.get("RTCONSOLE_ROUNDS", "150"))
 KILLS = max(5, ROUNDS // 10 if ROUNDS >= 1000 else 5)
 BEFORE = 10  # rounds, after which nothing may grow
+IDLE = 60 if ROUNDS >= 1000 else 2  # seconds without a wake-up
+HOLD = 10 if ROUNDS >= 1000 else 1.5  # seconds that a cell holds the interpreter
 
 # Bytes that a round may cost: 5 MB in a thousand. What the allocator has in its own keeping
 # varies by some hundred KB.
@@ -128,7 +131,7 @@ DREADFUL = {
     "closed streams": "import sys; sys.stdout.close()",
     "no main": "globals().clear()",
     "no main module": "import sys; del sys.modules['__main__']",
-    "a long hold": "import ctypes; ctypes.PyDLL(None).usleep(1_500_000)",
+    "a long hold": f"import ctypes; ctypes.PyDLL(None).usleep({int(HOLD * 1e6)})",
 }
 
 
@@ -172,3 +175,40 @@ def test_beside_a_cell_that_never_returns_the_next_client_is_served(launch: Laun
     finally:
         client.close()
     assert program.process.poll() is None
+
+
+def wake_ups(program: Program) -> dict[str, str]:
+    """Return how often each thread but the main one gave the processor back, by its name."""
+    threads = [path for path in program.task_folders() if path.name != str(program.pid)]
+    lines = [(path / "status").read_text().splitlines() for path in threads]
+    found = [dict(line.split(":\t", 1) for line in status) for status in lines]
+    return {one["Pid"]: one["voluntary_ctxt_switches"] for one in found}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(IDLE + 120)
+def test_a_dormant_program_is_not_woken_once(launch: Launcher) -> None:
+    # the one that nobody looked at, and the one whose children came and went
+    quiet = launch("import sys; sys.stdin.read()", stdin=subprocess.PIPE)
+    forked = launch(
+        "import os, sys\n"
+        "for _ in range(3):\n"
+        "    if (pid := os.fork()) == 0: os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "print('forked', flush=True)\n"
+        "sys.stdin.read()",
+        name="forked.py",
+        stdin=subprocess.PIPE,
+    )
+    forked.wait_for_output("forked")
+    assert quiet.connection_file
+    wait_for(lambda: len(wake_ups(quiet)) == len(wake_ups(forked)) == 1, "the parked threads")
+    before = wait_for(lambda: _the_same_twice(quiet, forked), "them to be parked")
+    time.sleep(IDLE)
+    assert [wake_ups(quiet), wake_ups(forked)] == before
+
+
+def _the_same_twice(*programs: Program) -> list[dict[str, str]] | None:
+    first = [wake_ups(program) for program in programs]
+    time.sleep(0.2)
+    return first if first == [wake_ups(program) for program in programs] else None

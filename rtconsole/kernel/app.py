@@ -26,6 +26,7 @@ from .interrupt import Interrupts
 from .namespace import Namespace
 from .output import Output
 from .shell import Shell
+from .spared import Spared
 from .stacks import all_stacks
 from .status import Status
 
@@ -95,6 +96,7 @@ class Kernel(GuardedKernel):
         signal_mask: Collection[int],
         audit: Audit,
         is_readonly: bool,
+        spared: Spared,
         **traits: Any,
     ) -> None:
         """
@@ -107,6 +109,7 @@ class Kernel(GuardedKernel):
             signal_mask: of the processes that cells start.
             audit: is asked before each cell.
             is_readonly: clients may look but not run.
+            spared: the kernel's descriptors.
         """
         # Not IPythonKernel.__init__: it imports the debugger, and makes its shell a singleton.
         KernelBase.__init__(self, **traits)
@@ -144,6 +147,7 @@ class Kernel(GuardedKernel):
             ],
             self.output.mirror.cell,
             spawning.routes(signal_mask),
+            spared,
         )
 
     # -- what a cell needs (cell.Console) ------------------------------------------------

@@ -97,7 +97,8 @@ def _run(
                 from .running import RunningKernel
             running = RunningKernel(listener)
             running.load()
-        loop = asyncio.SelectorEventLoop()
+        with running.spared.opening():
+            loop = asyncio.SelectorEventLoop()
         loop.set_debug(False)  # -X dev means the program's: slow callbacks go to its stderr
         try:
             loop.run_until_complete(running.serve(loop, release))

@@ -10,6 +10,7 @@ cell, and threads that it starts count as the program.
 """
 
 import builtins
+import os
 import sys
 import threading
 import time
@@ -21,6 +22,8 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from rtconsole.recorder import hide_frame
+
+from .spared import Spared
 
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
@@ -98,14 +101,17 @@ class Routes:
         singletons: list[tuple[type, object]],
         streams: Callable[[], AbstractContextManager[None]],
         others: list[tuple[Any, str, Callable[[Any], Any]]],
+        spared: Spared,
     ) -> None:
         """
         Args:
             singletons: classes with an ``_instance``, each with what it is inside a cell.
             streams: routes what the cell writes (:meth:`.mirror.Mirror.cell`).
             others: owner, name and maker of further routers.
+            spared: what a cell does not close.
         """
         self._singletons = singletons
+        self._spared = spared
         self._streams = streams
         self._others = others
         self._lock = threading.Lock()
@@ -137,6 +143,8 @@ class Routes:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
         self._replace(time, "sleep", _sleep)
+        self._replace(os, "close", partial(_close, self._spared))
+        self._replace(os, "closerange", partial(_closerange, self._spared))
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
         for owner, name, make in self._others:
@@ -230,3 +238,27 @@ def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
             raise
 
     return sleep
+
+
+def _close(spared: Spared, original: Callable[[int], None]) -> Callable[[int], None]:
+    def close(fd: int) -> None:
+        try:
+            return original(fd) if running() is None else spared.close(original, fd)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    return close
+
+
+def _closerange(spared: Spared, original: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    def closerange(fd_low: int, fd_high: int, /) -> None:
+        try:
+            if running() is None:
+                return original(fd_low, fd_high)
+            return spared.closerange(original, fd_low, fd_high)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    return closerange

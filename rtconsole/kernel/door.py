@@ -25,9 +25,9 @@ _MOD, _MUTED, _ONE = 3, 0, 1 | 1 << 30
 _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 
 # Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
-# next is let in, which libzmq takes a fraction of, and until it surely is; until scarce
-# descriptors are looked at again.
-_SOON, _TRIES, _NEXT, _ACCEPTED, _LATER = 0.01, 200, 0.001, 0.05, 0.5
+# next is let in, which libzmq takes a fraction of, until it surely is, and beside somebody who
+# harasses us; until scarce descriptors are looked at again.
+_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 0.25, 0.5
 
 
 class _Place(NamedTuple):
@@ -42,14 +42,18 @@ class _Place(NamedTuple):
 class Door:
     """Lets clients in. All of it runs in one event loop, of a thread of ours."""
 
-    def __init__(self, loop: Any, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, loop: Any, note: Callable[[str], None], is_harassed: Callable[[], bool]
+    ) -> None:
         """
         Args:
             loop: the asyncio event loop.
             note: told when people have to wait.
+            is_harassed: whether somebody comes again and again to be hung up on.
         """
         self._loop = loop
         self._note = note
+        self._is_harassed = is_harassed
         self._libc: Any = ctypes.CDLL(None)
         self._is_full = False
         self._release: Callable[[], None] = lambda: None
@@ -94,7 +98,8 @@ class Door:
             self._hold_streams()
             if not self._arm(place, _ONE):
                 return  # the program has closed it
-        self._loop.call_later(_LATER if is_full else _NEXT, self._attend, own, place)
+        pause = _LATER if is_full else _SLOWLY if self._is_harassed() else _NEXT
+        self._loop.call_later(pause, self._attend, own, place)
 
     def _arm(self, place: _Place, events: int) -> bool:
         """Set what libzmq is told of; false if its socket is not there any more."""
@@ -125,11 +130,16 @@ def _places(wanted: set[int]) -> dict[int, _Place]:
     return found
 
 
-def install(loop: Any, sockets: dict[int, int], note: Callable[[str], None]) -> None:
-    """Let clients in by a door from now on, where that can be done.
+def install(
+    loop: Any,
+    sockets: dict[int, int],
+    note: Callable[[str], None],
+    is_harassed: Callable[[], bool],
+) -> None:
+    """Let clients in by a door from now on, where that can be done. From any thread.
 
     Args:
-        loop: as for :class:`Door`; may be called from any thread.
+        loop, note, is_harassed: as for :class:`Door`.
         sockets: see :meth:`Door.shut`.
     """
     if not os.path.exists("/proc/self/fdinfo"):
@@ -137,7 +147,7 @@ def install(loop: Any, sockets: dict[int, int], note: Callable[[str], None]) -> 
 
     def begin() -> None:
         try:
-            Door(loop, note).shut(dict(sockets))
+            Door(loop, note, is_harassed).shut(dict(sockets))
         except Exception as error:  # protects the kernel: an audit hook that forbids ctypes
             note(f"no door: {error}")
 

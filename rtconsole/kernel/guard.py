@@ -57,6 +57,13 @@ class GuardedKernel(IPythonKernel):
         except Exception:
             self.log.error("invalid shell message", exc_info=True)
 
+    async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
+        """As the original; what goes wrong with a message is for our log alone."""
+        try:
+            await super().shell_main(subshell_id, msg)
+        except Exception:
+            self.log.error("invalid shell message", exc_info=True)
+
     def dispatch_control(self, msg: Any) -> Awaitable[None] | None:
         """Take a message from the control channel, and the next one when this was served.
 

@@ -22,6 +22,14 @@ MODULES = (
     "IPython.core.interactiveshell",
 )
 
+# Where a message that makes no sense, or a comm that nobody has, is told to the program's
+# loggers, and so to its stderr.
+_LOGGERS = (
+    ("comm.base_comm", "logger"),
+    ("zmq.eventloop.zmqstream", "gen_log"),
+    ("tornado.ioloop", "app_log"),
+)
+
 _HOOKS = ("displayhook", "excepthook", "ps1", "ps2", "ps3")
 _LAST = ("last_exc", "last_type", "last_value", "last_traceback")
 _KEPT = frozenset(("stdout", "stderr", *_HOOKS, *_LAST))
@@ -75,13 +83,30 @@ def own_loops(threads: set[int], make: Callable[[], Any]) -> None:
         vars(importlib.import_module(name))["make_selector_io_loop"] = make_selector_io_loop
 
 
-def install(threads: set[int], **own: Any) -> HostSys:
+class HostLogger:
+    """A library's logger, in whose place the console's threads have their own."""
+
+    def __init__(self, original: Any, own: Any, threads: set[int]) -> None:
+        self._original, self._own, self._threads = original, own, threads
+
+    def __getattr__(self, name: str) -> Any:
+        is_ours = threading.get_ident() in self._threads
+        return getattr(self._own if is_ours else self._original, name)
+
+
+def install(threads: set[int], log: Any, **own: Any) -> HostSys:
     """Give the modules in ``MODULES`` their ``sys``, and return it.
 
     Args:
         threads: identifiers of the console's threads; may grow later.
+        log: the console's logger, for what libraries would tell the program's.
         own: attributes that these threads find in it, ``stdout`` and ``stderr`` above all.
     """
+    for name, attribute in _LOGGERS:
+        names = vars(importlib.import_module(name))
+        logger = names[attribute]  # in a forked child, perhaps the parent's stand-in
+        original = logger._original if isinstance(logger, HostLogger) else logger
+        names[attribute] = HostLogger(original, log, threads)
     view = HostSys()
     object.__setattr__(view, "_threads", threads)
     object.__getattribute__(view, "_own").update(own)
@@ -97,7 +122,11 @@ def forget_errors(view: HostSys) -> None:
 
 
 def remove() -> None:
-    """Give the modules the real ``sys`` and their own loops back."""
+    """Give the modules the real ``sys``, their own loops and loggers back."""
+    for name, attribute in _LOGGERS:
+        names = vars(importlib.import_module(name))
+        if isinstance(logger := names[attribute], HostLogger):
+            names[attribute] = logger._original
     for name in MODULES:
         vars(importlib.import_module(name))["sys"] = sys
     if _make_original is not None:

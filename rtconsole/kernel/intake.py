@@ -14,8 +14,8 @@ import zmq
 # Requests of a flood that are read at once, and then in a second. One costs the program up to
 # 3 ms, which at this rate is a twentieth of its time. Likewise what is no request of ours: it
 # costs 0.1 ms.
-BURST, RATE = 300, 15
-JUNK_BURST, JUNK_RATE = 1000, 400
+BURST, RATE = 300, 10
+JUNK_BURST, JUNK_RATE = 1000, 200
 
 # Seconds that reading pauses at least: long enough for clients that wait for iopub to be silent
 # (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.

@@ -8,7 +8,6 @@ is kept for it here, up to a limit, from which on the oldest output is dropped.
 """
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
+from .patience import Patience, identity
 from .peers import address_of, connection_of, hang_up, peer_of
 
 # Messages in libzmq's queue to one client; what is more waits here.
@@ -28,9 +28,8 @@ _LEAST = 2 << 20
 _RETRY, _LONGEST_RETRY = 0.001, 0.25
 
 
-# What clients say that is heard before something else is done; what one may say at all:
-# subscriptions, of which it needs one.
-_AT_ONCE, _MOST_WORDS = 100, 200
+# What clients say that is heard before something else is done.
+_AT_ONCE = 100
 
 
 class Message(NamedTuple):
@@ -66,7 +65,7 @@ class Subscriber:
         self.tag = tag
         self.fd = fd
         self.process = peer_of(fd).pid
-        self._identity = _identity(fd)
+        self._identity = identity(fd)
         self.greeted = False
         self.waiting: deque[Message] = deque()
         self.size = 0  # of what waits, in bytes
@@ -77,7 +76,7 @@ class Subscriber:
 
     def is_there(self) -> bool:
         """Tell whether the connection is; its descriptor may be somebody else's by now."""
-        return self._identity is not None and _identity(self.fd) == self._identity
+        return self._identity is not None and identity(self.fd) == self._identity
 
     def keep(self, message: Message, limit: int) -> None:
         """Let ``message`` wait, and drop the oldest output over ``limit`` bytes.
@@ -103,14 +102,6 @@ class Subscriber:
         self.waiting.extendleft(reversed(rest))
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 class IOPub(IOPubThread):
     """The iopub channel's thread. What is not said to be callable elsewhere runs in it.
 
@@ -118,6 +109,7 @@ class IOPub(IOPubThread):
         subscribers: the clients that are connected.
         on_change: called when a client came or went.
         dropped_notice: makes the message that says how many lines were dropped.
+        patience: with what clients say.
     """
 
     on_change: Callable[[], None]
@@ -137,8 +129,8 @@ class IOPub(IOPubThread):
         self._retry = _RETRY
         self._retrying = False
         self._is_sure = True  # whose turn it is, see `_hear`
-        self._words: dict[tuple[int, Any], int] = {}  # how much each connection has said
         self.on_change = lambda: None
+        self.patience = Patience()
         super().__init__(socket, **options)
 
     def start(self) -> None:
@@ -199,7 +191,7 @@ class IOPub(IOPubThread):
         fd = connection_of(frame)  # -1 if it is closed
         is_junk = event not in (b"\0", b"\x01")
         self._is_sure = self._is_sure and not is_junk
-        is_heard = self._bears_with(fd, _MOST_WORDS if is_junk else 1)
+        is_heard = self.patience.bears_with(fd, is_junk, self._address)
         if event == b"\x01" and is_heard:
             if not self._is_sure:
                 hang_up(fd, self._address)
@@ -209,24 +201,6 @@ class IOPub(IOPubThread):
             self._leave(fd)
         elif event == b"\0" and topic in self._plain:
             self._plain.remove(topic)
-
-    def _bears_with(self, fd: int, words: int) -> bool:
-        """Count what a connection says; false for a client that goes on and on, or is gone.
-
-        The first is hung up on. To read slowly would not do here: libzmq takes in all that
-        comes (xpub.cpp), and who subscribes meanwhile waits behind it.
-        """
-        connection = fd, _identity(fd)
-        if connection[1] is None:
-            return False
-        if len(self._words) > _MOST_WORDS:
-            self._words.clear()
-        said = self._words[connection] = self._words.get(connection, 0) + words
-        if said < _MOST_WORDS:
-            return True
-        if said - words < _MOST_WORDS:
-            hang_up(fd, self._address)
-        return False
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
@@ -373,4 +347,4 @@ def prepare(socket: Any) -> None:
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.sndhwm = QUEUE_LENGTH
-    socket.rcvhwm = QUEUE_LENGTH
+    socket.rcvhwm = 1  # what waits with libzmq is beyond our reach: see .patience

@@ -23,6 +23,7 @@ _UNIX = getattr(socket, "AF_UNIX", None)
 
 _DELIMITER = b"<IDS|MSG>"
 _MOST_IDENTITIES = 16  # and no search through all that somebody sends
+_MOST_READS = 64  # of 64 KB: more than a connection's buffer holds
 _FEW = 1000  # requests that wait, of which it is not worth counting whose they are
 
 
@@ -66,6 +67,10 @@ def hang_up(fd: int, address: object) -> None:
         try:
             if connection is not None and connection.getsockname() == address:
                 connection.shutdown(socket.SHUT_RDWR)
+                # what it has sent already could still be read, and is some ten thousand messages
+                for _ in range(_MOST_READS):
+                    if not connection.recv(1 << 16, socket.MSG_DONTWAIT):
+                        break
         except OSError:  # the other end was faster
             pass
 

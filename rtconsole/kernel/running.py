@@ -103,9 +103,13 @@ class RunningKernel:
         with listener.gate:
             import zmq
 
-        self._context = zmq.Context()
-        self._heartbeat_context = zmq.Context()
-        self._start_heartbeat()
+            from .spared import Spared, endpoints_of
+
+        self.spared = Spared(endpoints_of(self._info), *(listener.pipe or ()))
+        with self.spared.opening():
+            self._context = zmq.Context()
+            self._heartbeat_context = zmq.Context()
+            self._start_heartbeat()
 
     def _socket(self, context: Any, kind: int, channel: str) -> Any:
         """Return a ZMQ socket on the listener's own socket, with whoever waits in its backlog."""
@@ -177,7 +181,7 @@ class RunningKernel:
         """Build the kernel in this thread, tell ``built``, and serve until stopped."""
         import asyncio
 
-        with self.listener.gate:
+        with self.listener.gate, self.spared.opening():
             self._build(loop)
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self
@@ -217,7 +221,7 @@ class RunningKernel:
             self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
         )
         control = ControlThread(daemon=True)
-        shell_channel = subshells.ShellChannel(context, self._threads, daemon=True)
+        shell_channel = subshells.ShellChannel(context, self._threads, self.spared, daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
         chosen = profile.load(wanted.profile)
@@ -237,6 +241,7 @@ class RunningKernel:
             self.listener.signal_mask or (),
             audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
             wanted.readonly,
+            self.spared,
             config=chosen.config,
             profile_dir=chosen.folder,
             session=session,
@@ -257,9 +262,17 @@ class RunningKernel:
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
         self.host_sys = hostsys.install(
-            self._threads, stdout=app.Stream(kernel, "stdout"), stderr=app.Stream(kernel, "stderr")
+            self._threads,
+            log,
+            stdout=app.Stream(kernel, "stdout"),
+            stderr=app.Stream(kernel, "stderr"),
         )
-        door.install(control.io_loop.asyncio_loop, self._listening, debuglog.note)
+        door.install(
+            control.io_loop.asyncio_loop,
+            self._listening,
+            debuglog.note,
+            publisher.patience.is_harassed,
+        )
         kernel.start()
         status.change()
         profile.run_startup_files(chosen, kernel.shell)

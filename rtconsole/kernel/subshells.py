@@ -14,6 +14,8 @@ from ipykernel.subshell import SubshellThread
 from ipykernel.subshell_manager import SubshellManager
 from ipykernel.utils import _async_in_context
 
+from .spared import Spared
+
 # Seconds at the kernel's end for a subshell to end its cell.
 _STOP_PATIENCE = 0.5
 
@@ -36,14 +38,16 @@ class Subshell(SubshellThread):
 class Subshells(SubshellManager):
     """The kernel's subshells. Runs in the shell channel's thread."""
 
-    def __init__(self, *arguments: Any, threads: set[int]) -> None:
+    def __init__(self, *arguments: Any, threads: set[int], spared: Spared) -> None:
         super().__init__(*arguments)
         self._threads = threads
+        self._spared = spared
 
     def _create_subshell(self) -> str:
         """As the original, with a thread of ours."""
         name = str(uuid.uuid4())
-        thread = Subshell(name, self._context, self._threads)
+        with self._spared.opening():
+            thread = Subshell(name, self._context, self._threads)
         with self._lock_cache:
             self._cache[name] = thread
         thread.shell_channel_to_subshell.on_recv(
@@ -78,13 +82,15 @@ class Subshells(SubshellManager):
 class ShellChannel(ShellChannelThread):
     """The shell channel's thread."""
 
-    def __init__(self, context: Any, threads: set[int], **options: Any) -> None:
+    def __init__(self, context: Any, threads: set[int], spared: Spared, **options: Any) -> None:
         """
         Args:
             threads: identifiers of the console's threads, to which those of subshells are added.
+            spared: the kernel's descriptors, likewise.
         """
         super().__init__(context, **options)
         self._threads = threads
+        self._spared = spared
 
     @property
     def manager(self) -> Subshells:
@@ -94,5 +100,6 @@ class ShellChannel(ShellChannelThread):
                 self.io_loop,
                 self.shell_stream,
                 threads=self._threads,
+                spared=self._spared,
             )
         return self._manager

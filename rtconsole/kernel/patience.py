@@ -1,0 +1,58 @@
+"""With what clients say on iopub, where they have only to subscribe, and how often.
+
+To read slowly would not do there: libzmq takes in all that comes (4.3.5, xpub.cpp), and who
+subscribes meanwhile waits behind it. So who goes on and on is hung up on.
+"""
+
+import os
+
+from .intake import Pace
+from .peers import hang_up
+
+# Subscriptions of one connection. A client needs one.
+_MOST = 50
+
+# Clients that were hung up on, before others are let in slowly, and then in a second.
+_BURST, _RATE = 20, 2
+
+
+class Patience:
+    """How much each connection has said. For one thread, but for ``is_harassed``."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[int, object], int] = {}
+        self._hung_up = Pace(_BURST, _RATE)
+
+    def is_harassed(self) -> bool:
+        """Tell whether somebody comes again and again to be hung up on."""
+        return self._hung_up.is_short
+
+    def bears_with(self, fd: int, is_junk: bool, address: object) -> bool:
+        """Count what a connection says; false for a client that goes on and on, or is gone.
+
+        Args:
+            is_junk: it is no subscription at all.
+            address: at which it was accepted.
+        """
+        connection = fd, identity(fd)
+        if connection[1] is None:
+            return False
+        if len(self._said) > 4 * _MOST:
+            self._said.clear()
+        before = self._said.get(connection, 0)
+        said = self._said[connection] = before + (_MOST if is_junk else 1)
+        if said < _MOST:
+            return True
+        if before < _MOST:
+            self._hung_up.pause()
+            hang_up(fd, address)
+        return False
+
+
+def identity(fd: int) -> tuple[int, int] | None:
+    """Return what tells a connection from another one that gets its descriptor later."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

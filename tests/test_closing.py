@@ -1,0 +1,139 @@
+"""Cells that close descriptors: the program's go, the kernel's stay, and the console with them."""
+
+import sys
+
+import pytest
+from harness import Client, Launcher, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+PROGRAM = """
+import os, time
+files = [open(__file__) for _ in range(3)]
+numbers = [file.fileno() for file in files]
+while not os.path.exists("end"): time.sleep(0.01)
+"""
+
+EVERYTHING = {
+    "closerange": "import os; os.closerange(3, 65536)",
+    "one by one": """
+        import os
+        for fd in range(3, 1024):
+            try: os.close(fd)
+            except OSError: pass
+    """,
+    "those that are open": """
+        import os
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                try: os.close(int(name))
+                except OSError: pass
+    """,
+    "twice, printing": """
+        import os
+        print("before"); os.closerange(3, 65536); print("between"); os.closerange(3, 65536)
+        print("after")
+    """,
+}
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("code", EVERYTHING.values(), ids=EVERYTHING)
+def test_a_cell_that_closes_all_descriptors_closes_the_programs(
+    launch: Launcher, code: str, transport: str
+) -> None:
+    program = launch(PROGRAM, cwd=launch.home, env={"RTCONSOLE_TRANSPORT": transport})
+    with program.client() as client:
+        subshell = client.control("create_subshell_request")["subshell_id"]
+        assert client.run(code).status == "ok"
+        reply = client.run("[os.path.exists(f'/proc/self/fd/{n}') for n in numbers]")
+        assert reply.result == "[False, False, False]", reply
+        message = client.kernel.session.msg("execute_request", {"code": "1", "silent": False})
+        message["header"]["subshell_id"] = subshell
+        client.kernel.shell_channel.send(message)
+        assert client.shell_reply(message["header"]["msg_id"])["status"] == "ok"
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+    assert "Traceback" not in program.stderr or "Bad file descriptor" in program.stderr
+
+
+def test_a_cell_closes_one_descriptor_and_none_of_the_kernels(launch: Launcher) -> None:
+    program = launch(PROGRAM, cwd=launch.home)
+    with program.client() as client:
+        assert client.run("os.close(numbers[0])").status == "ok"
+        assert client.run("os.close(numbers[0])").error == "OSError"
+        listening = int(
+            client.value(
+                "[int(n) for n in os.listdir('/proc/self/fd') if 'socket' in "
+                "(os.path.islink(f'/proc/self/fd/{n}') and "
+                "os.readlink(f'/proc/self/fd/{n}') or '')]"
+            )[0]
+        )
+        reply = client.run(f"os.close({listening})")
+        assert reply.error == "OSError"
+        assert "Bad file descriptor" in reply.traceback
+        assert client.run("os.close('x')").error == "TypeError"
+        assert client.run("os.closerange(5)").error == "TypeError"
+
+
+def test_what_the_program_calls_is_what_it_was(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, time
+        close, closerange = os.close, os.closerange
+        while not os.path.exists("end"): time.sleep(0.01)
+        print(os.close is close, os.closerange is closerange)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        assert client.run("(os.close is close, os.closerange is closerange)").result
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stdout == "True True\n"
+
+
+def test_a_child_that_a_cell_forks_closes_all_of_its_own(launch: Launcher) -> None:
+    program = launch(PROGRAM, cwd=launch.home)
+    with program.client() as client:
+        reply = client.run(
+            """
+            import os, sys
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.dup2(writer, 1)
+                    os.closerange(3, 65536)
+                    os.write(1, str(len(os.listdir("/proc/self/fd"))).encode())
+                finally:
+                    os._exit(0)
+            os.close(writer)
+            os.waitpid(pid, 0)
+            print(os.read(reader, 10))
+            """
+        )
+        assert reply.stdout == "b'4'\n", reply
+
+
+def test_connections_that_come_later_are_spared_too(launch: Launcher) -> None:
+    program = launch(PROGRAM, cwd=launch.home)
+    with program.client() as first, program.client() as second:
+        assert first.run("import os; os.closerange(3, 65536)").status == "ok"
+        assert second.run("6 * 7").result == "42"
+        third = Client(program.connection_file)
+        try:
+            assert third.ready().run("6 * 7").result == "42"
+        finally:
+            third.close()
+    wait_for(program.is_running, "it")
+
+
+def test_a_cell_that_runs_processes_leaves_no_descriptor(launch: Launcher) -> None:
+    program = launch(PROGRAM, cwd=launch.home)
+    with program.client() as client:
+        code = "import subprocess; subprocess.run(['true']); len(os.listdir('/proc/self/fd'))"
+        first = client.run(code).result
+        assert client.run(f"{code}; {code}; {code}").result == first
