@@ -29,12 +29,19 @@ def close_sockets(info: "dict[str, Any]") -> None:
     separate = info["transport"] == "tcp"
     ports = [info[f"{channel}_port"] for channel in CHANNELS]
     ours = {(info["ip"], port) if separate else f"{info['ip']}-{port}" for port in ports}
-    for fd in _descriptors():
-        try:
-            if stat.S_ISSOCK(os.fstat(fd).st_mode) and _address(fd) in ours:
-                os.close(fd)
-        except OSError:  # closed, or a socket of a kind that has no address
-            pass
+    # With a default timeout the object made of a socket would make the socket non-blocking,
+    # for the parent too. No other thread is here.
+    timeout = _socket.getdefaulttimeout()
+    _socket.setdefaulttimeout(None)
+    try:
+        for fd in _descriptors():
+            try:
+                if stat.S_ISSOCK(os.fstat(fd).st_mode) and _address(fd) in ours:
+                    os.close(fd)
+            except OSError:  # closed, or a socket of a kind that has no address
+                pass
+    finally:
+        _socket.setdefaulttimeout(timeout)
 
 
 def _descriptors() -> "list[int]":

@@ -436,3 +436,68 @@ def test_a_child_can_import_what_a_cell_was_importing(launch: Launcher) -> None:
             child.close()
         assert client.finish(running).result == "True"
         stop(launch, program)
+
+
+@pytest.mark.parametrize("visited", [False, True])
+def test_threads_that_fork_at_the_same_time(launch: Launcher, visited: bool) -> None:
+    """Their at-fork handlers run interleaved; on 3.13 the thread is parked by a pending call."""
+    program = launch(
+        """
+        import os, sys, threading, time
+        codes, go = [], threading.Event()
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(0.01)
+                os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        print("begins", flush=True)
+        go.wait(0 if sys.argv[1] == "False" else 0.3)
+        for _ in range(10):
+            threads = [threading.Thread(target=fork) for _ in range(16)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+        print(set(codes), len(codes), flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        str(visited),
+        python=[sys.executable, "-W", "ignore::DeprecationWarning"],
+        cwd=launch.home,
+    )
+    program.wait_for_output("begins")
+    if visited:
+        with program.client(ready=False) as early:
+            early.kernel.kernel_info()
+            program.wait_for_output("{7} 160")
+    program.wait_for_output("{7} 160")
+    with program.client() as client:
+        assert client.value("len(codes)") == 160
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
+def test_a_childs_console_leaves_the_parents_sockets_blocking(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, socket
+        server = socket.create_server(("127.0.0.1", 0))
+        waits = os.get_blocking(server.fileno())
+        def blocking_after_a_fork():
+            socket.setdefaulttimeout(1.0)  # what every socket made from now on has
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            socket.setdefaulttimeout(None)
+            return os.get_blocking(server.fileno())
+        go = None
+        while go is None: __import__("time").sleep(0.01)
+        print(waits, blocking_after_a_fork(), flush=True)
+        while True: __import__("time").sleep(0.01)
+        """
+    )
+    with program.client() as client:  # beside a kernel the child looks at all sockets
+        client.run("go = True")
+        program.wait_for_output("True ")
+    assert program.stdout == "True True\n"
