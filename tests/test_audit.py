@@ -151,7 +151,9 @@ def test_a_full_disk_refuses_until_there_is_space(launch: Launcher) -> None:
         client.run("import resource")
         whole = path.stat().st_size
         # as a full disk, for this process: a write ends in the middle of the line
-        client.run(f"resource.setrlimit(resource.RLIMIT_FSIZE, ({whole + 350}, -1))")
+        client.run(
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({whole + 350}, resource.RLIM_INFINITY))"
+        )
         assert client.run("ran = True").error == "CellRefused"
         assert client.run("ran = True").error == "CellRefused"
         resource_of(program.pid)
@@ -163,7 +165,7 @@ def test_a_full_disk_refuses_until_there_is_space(launch: Launcher) -> None:
 def resource_of(pid: int) -> None:
     import resource
 
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (-1, -1))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def test_it_can_be_rotated(launch: Launcher) -> None:
