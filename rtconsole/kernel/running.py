@@ -15,6 +15,8 @@ from typing import Any
 
 from rtconsole import debuglog, recorder, settings
 
+from . import freethreading
+
 # In the order in which they build on each other, so that no single import takes long: a
 # fork waits for the one that is under way.
 _IMPORTS = (
@@ -100,6 +102,7 @@ class RunningKernel:
         self._sockets: list[Any] = []
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
         refuse_a_second_life()
+        freethreading.check()
         with listener.gate:
             import zmq
 

@@ -1,0 +1,62 @@
+"""Without the interpreter lock (PEP 703) a console works, or stays off; it never brings it back."""
+
+import sys
+
+import pytest
+from harness import Launcher
+
+from rtconsole.kernel import freethreading
+
+
+@pytest.mark.parametrize(
+    ("lock_is_off", "pyzmq", "is_served"),
+    [
+        (False, "26.0.3", True),
+        (False, "27.3.0", True),
+        (True, "26.0.3", False),
+        (True, "26.1.0", False),
+        (True, "26.2.0", True),
+        (True, "27.1.0", True),
+        (True, "28.0.0rc1", True),
+    ],
+)
+def test_where_an_import_would_bring_the_lock_back_there_is_no_kernel(
+    lock_is_off: bool, pyzmq: str, is_served: bool
+) -> None:
+    reason = freethreading.would_bring_it_back(lock_is_off, pyzmq)
+    assert (reason is None) is is_served
+    if reason:
+        assert pyzmq in reason
+
+
+def test_the_check_asks_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "zmq", raising=False)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "26.0.3")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(ImportError, match="interpreter lock"):
+        freethreading.check()
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True)
+    freethreading.check()
+
+
+def is_lock_on() -> bool:
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+@pytest.mark.skipif(is_lock_on(), reason="this interpreter has the lock")
+def test_a_visit_leaves_a_program_without_the_lock_without_it(launch: Launcher) -> None:
+    program = launch("""
+        import sys, time
+        t = 41
+        while t < 43:
+            time.sleep(0.01)
+        print(sys._is_gil_enabled(), flush=True)
+    """)
+    with program.client() as client:
+        assert client.value("t") == 41
+        assert client.value("__import__('sys')._is_gil_enabled()") is False
+        client.run("import json; json.dumps(t)")
+        assert client.run("undefined").error == "NameError"
+        client.run("t = 43")
+    assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("False\n", "")
