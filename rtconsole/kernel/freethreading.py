@@ -1,8 +1,9 @@
 """The build of Python without the interpreter lock (PEP 703): is there a kernel, and why not?
 
-Nothing of ours may bring the lock back. There the import of an extension module that does not declare to do without the lock switches it
-on for the rest of the process, with a warning on stderr. Of what a kernel imports, pyzmq and
-tornado have such modules; tornado's, where it is compiled for this build at all, declares it.
+Nothing of ours may bring the lock back. There the import of an extension module that does not
+declare to do without the lock switches it on for the rest of the process, with a warning on
+stderr. Of what a kernel imports, pyzmq and tornado have such modules; tornado's, where it is
+compiled for this build at all, declares it.
 """
 
 import sys
