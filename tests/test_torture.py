@@ -26,12 +26,14 @@ Its docstring. ... printed by the test
 FAIL
 test_three (test.test_x.Case.test_three) ... skipped 'no'
 Warning -- threading_cleanup() failed to clean up 1 threads
+test_timed (test.test_x.Case.test_timed) ... 0.25s ok
 test_four (test.test_x.Case.test_four) ... Fatal Python error: Aborted
 """
     assert torture.parsed(text) == {
         "test.test_x.Case.test_one": "ok",
         "test.test_x.Case.test_two": "FAIL",
         "test.test_x.Case.test_three": "skipped",
+        "test.test_x.Case.test_timed": "ok",
         "test.test_x.Case.test_four": torture.NO_END,
         torture.REMARKS: "some",
     }

@@ -69,7 +69,9 @@ CELLS = (
 
 # A line of unittest's verbose output; what the test prints may stand before its outcome.
 _BEGUN = re.compile(r"^(\w+) \(([\w.]+)\)")
-_OUTCOME = re.compile(r"(?:\.\.\. |^)(ok|FAIL|ERROR|skipped|expected failure|unexpected success)")
+_OUTCOME = re.compile(
+    r"(?:\.\.\. |^)(?:[\d.]+s )?(ok|FAIL|ERROR|skipped|expected failure|unexpected success)"
+)
 # What the test runner says of a module that leaves something behind.
 _REMARK = re.compile(r"^Warning -- (.*)$|(altered the execution environment)", re.MULTILINE)
 
