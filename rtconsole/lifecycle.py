@@ -6,14 +6,12 @@ never looked at and never forks does without.
 """
 
 import _signal
-import _thread
 import os
-import select
 import sys
-from time import monotonic, sleep
+from time import monotonic
 
 from . import listener
-from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note, system
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -47,11 +45,21 @@ def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str
     return unusual.tcp_socket(self, channel)
 
 
+def park_without_signals(self: Listener) -> None:
+    from . import unusual
+
+    unusual.park_without_signals(self)
+
+
 def is_eager(self: Listener) -> bool:
     """Tell whether the kernel is to boot without waiting for a client."""
     from . import settings
 
-    return settings.from_environment().eager
+    if not settings.from_environment().eager:
+        return False
+    if "rtconsole.inherited" in sys.modules:
+        sys.modules["rtconsole.inherited"].wait_for_threading()
+    return True
 
 
 def leave_alone(serve_children: bool) -> None:
@@ -101,7 +109,7 @@ def close(self: Listener) -> None:
 def _close_descriptors(self: Listener) -> None:
     for fd in list(self.identity):
         if _is_ours(self, fd):
-            os.close(fd)
+            system.close(fd)
     self.identity.clear()
     self.sockets.clear()
     self.pipe = None
@@ -153,25 +161,8 @@ def far_up(self: Listener, fds: "Any") -> "Any":
     for fd in fds:
         self.identity.pop(fd, None)
         moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
-        os.close(fd)
+        system.close(fd)
     return tuple(moved)
-
-
-# -- Windows, where only sockets can be waited for -----------------------------------------
-
-
-def park_without_signals(self: Listener) -> None:
-    """Start the parked thread, which nothing stops but the end."""
-
-    def wait() -> None:
-        if not is_eager(self):
-            select.select(list(self.sockets.values()), [], [])
-        if self.state == PARKED:
-            self.state = BOOTING
-            boot(self)
-
-    self.state = PARKED
-    _thread.start_new_thread(wait, ())
 
 
 # -- the boot --------------------------------------------------------------------------
@@ -180,30 +171,33 @@ def park_without_signals(self: Listener) -> None:
 def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
+        with self.gate:
+            from . import native
         _renew(self)
         if not _can_be_spared(self):
             return
+        greenlets = native.is_wanted()
         try:
-            with self.gate:
+            with self.gate, native.module_locks(greenlets):
                 from .kernel import boot
         except ImportError as error:  # beside an import of the program: see import_patiently
             note("importing the boot again", error)
-            sleep(0.1)
+            native.sleep(0.1)
             with self.gate:
                 from .kernel import boot
-        boot.launch(self, hold_imports_first, boot_failed)
+        boot.launch(self, greenlets, hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
 
 
 def _can_be_spared(self: Listener) -> bool:
     """Wait until the program has the descriptors for a kernel; false if it ends before."""
-    from . import descriptors
+    from . import descriptors, native
 
     if not descriptors.allow_a_kernel():
         note("a client waits: the program has hardly any descriptors left")
     while not descriptors.allow_a_kernel():
-        sleep(_LATER)
+        native.sleep(_LATER)
         if self.state != BOOTING:
             return False
     return True
@@ -298,14 +292,14 @@ def _unpark(self: Listener) -> bool:
         return False
     intact = all(_is_ours(self, fd) for fd in self.pipe)
     if intact:
-        os.write(self.pipe[1], b"x")
+        system.write(self.pipe[1], b"x")
     else:  # the program closed it, which woke the thread
         self.nudge.release()
     deadline = monotonic() + LONGEST_STOP
     if not self.gone.acquire(timeout=LONGEST_STOP) or self.state != PARKED:
         return False
     if intact:
-        os.read(self.pipe[0], 1)
+        system.read(self.pipe[0], 1)
     else:
         self.pipe = None
     task = f"/proc/self/task/{self.thread_id}"
@@ -367,6 +361,12 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
     """
+    if "rtconsole.native" in sys.modules:  # before anything is imported
+        sys.modules["rtconsole.native"].after_fork_in_child()
+    if "RTCONSOLE_EAGER" in os.environ:
+        from . import inherited
+
+        inherited.expect_threading()
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:

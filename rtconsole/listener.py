@@ -26,6 +26,7 @@ try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
 except ImportError:  # Windows
     pass
+system = sys.modules[os.name]  # os in C, in which they replace nothing
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -166,8 +167,7 @@ class Listener:
             _later("park_without_signals", self)
             return
         if self.pipe is None:
-            reader, writer = os.pipe()
-            self.pipe = self.own(reader), self.own(writer)
+            self.pipe = tuple(map(self.own, system.pipe()))
         self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
         for lock in (self.gone, self.nudge, started):
             lock.acquire()
@@ -303,16 +303,16 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     path, temporary = f"{folder}/{name}", f"{folder}/.{name}.tmp"
     unlink(temporary)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    fd = os.open(temporary, flags, 0o600)
+    fd = system.open(temporary, flags, 0o600)
     try:
         try:
             if hasattr(os, "fchmod"):
                 os.fchmod(fd, 0o600)  # the umask may have taken bits away
             data = (dumps(info) + "\n").encode()
             while data:
-                data = data[os.write(fd, data) :]
+                data = data[system.write(fd, data) :]
         finally:
-            os.close(fd)
+            system.close(fd)
         os.replace(temporary, path)
     except BaseException:
         unlink(temporary)

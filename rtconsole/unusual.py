@@ -1,13 +1,15 @@
-"""An unusual start of a listener: settings, TCP, a folder that cannot be written.
+"""An unusual start of a listener: settings, TCP, a folder that cannot be written, Windows.
 
 Standard library only. Imported only where there is such a reason.
 """
 
 import _socket
+import _thread
 import os
+import select
 import sys
 
-from .listener import Listener, note
+from .listener import BOOTING, PARKED, Listener, note
 
 
 def open_it(self: Listener) -> None:
@@ -48,3 +50,21 @@ def tcp_socket(self: Listener, channel: str) -> "tuple[_socket.socket, tuple[str
     if port and os.name == "posix":  # made anew at the address it had
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     return sock, (self.info["ip"], port)
+
+
+def park_without_signals(self: Listener) -> None:
+    """Start the parked thread, which nothing stops but the end: on Windows.
+
+    There only sockets can be waited for.
+    """
+    from . import lifecycle
+
+    def wait() -> None:
+        if not lifecycle.is_eager(self):
+            select.select(list(self.sockets.values()), [], [])
+        if self.state == PARKED:
+            self.state = BOOTING
+            lifecycle.boot(self)
+
+    self.state = PARKED
+    _thread.start_new_thread(wait, ())

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = (
     *("__init__", "listener", "lifecycle", "leftovers", "pending", "inherited", "unusual"),
-    *("folders", "debuglog", "curve", "refusal"),
+    *("folders", "debuglog", "curve", "refusal", "native"),
 )
 
 # The side of the person who looks, from the bottom up; those in a line know each other.
@@ -29,6 +29,7 @@ PROGRAM = (
     "pending",
     "inherited",
     "unusual",
+    "native",
     "embed",
     "refusal",
     "debuglog",

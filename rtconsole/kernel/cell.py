@@ -24,6 +24,7 @@ from rtconsole.recorder import hide_frame
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
 _NAP = 0.05
+_programs_time: Any = sys.modules["time"]  # ours may be another one: rtconsole.native
 
 
 class Console(Protocol):
@@ -132,7 +133,7 @@ class Routes:
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
-        self._replace(time, "sleep", _sleep)
+        self._replace(_programs_time, "sleep", _sleep)
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
         for owner, inside in self._singletons:
