@@ -6,7 +6,11 @@ import sys
 import types
 from typing import Any
 
-from . import lifecycle, listener
+from . import lifecycle, listener, native
+
+if not sys.modules.keys().isdisjoint(native.LIBRARIES):
+    # imported by a program that may have replaced what the listener has imported by name
+    vars(listener).update(native.early())
 
 
 class Console:

@@ -7,13 +7,12 @@ never looked at and never forks does without.
 
 import _signal
 import _socket
-import _thread
 import os
 import sys
 from time import monotonic
 
 from . import leftovers, listener, renewal  # now: else each forked child would import them
-from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note, system
 from .renewal import is_ours
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -52,7 +51,11 @@ def is_eager(self: Listener) -> bool:
     """Tell whether the kernel is to boot without waiting for a client."""
     from . import settings
 
-    return settings.from_environment().eager
+    if not settings.from_environment().eager:
+        return False
+    if "rtconsole.inherited" in sys.modules:
+        sys.modules["rtconsole.inherited"].wait_for_threading()
+    return True
 
 
 def leave_alone(serve_children: bool) -> None:
@@ -134,7 +137,8 @@ def give_up(self: Listener, error: BaseException) -> None:
 
 # One fork at a time: a child that another thread forked beside it would know of no listener, and
 # keep its parent's sockets. A signal handler may fork within a fork.
-_turn = _thread.allocate_lock()
+_own: "Any" = listener  # has imported what concerns threads before a program replaced it
+_turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
 _inherited: Listener | None = None  # what its child gets
 
@@ -142,7 +146,7 @@ _inherited: Listener | None = None  # what its child gets
 def at_fork(_: None, phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
     global _turn, _forker, _depth, _inherited
-    me = _thread.get_ident()
+    me = _own.get_ident()
     if phase == "before":
         if _forker == me:
             _depth += 1
@@ -151,7 +155,7 @@ def at_fork(_: None, phase: str) -> None:
     found, listener.current = listener.current, None
     if phase == "after in child":
         found = found or _inherited
-        _turn, _forker, _depth = _thread.allocate_lock(), 0, 0
+        _turn, _forker, _depth = _own.allocate_lock(), 0, 0
     try:
         listener.current = _PHASES[phase](found)
     finally:
@@ -237,7 +241,7 @@ def unpark(self: Listener) -> bool:
         return False
     intact = all(is_ours(self, fd) for fd in self.pipe)
     if intact:
-        os.write(self.pipe[1], b"x")
+        system.write(self.pipe[1], b"x")
     else:  # the program closed it, which woke the thread
         self.nudge.release()
     deadline = monotonic() + LONGEST_STOP
@@ -248,7 +252,7 @@ def unpark(self: Listener) -> bool:
     if self.state != PARKED:
         return False
     if intact:
-        os.read(self.pipe[0], 1)
+        system.read(self.pipe[0], 1)
     else:
         self.pipe = None
     task = f"/proc/self/task/{self.thread_id}"
@@ -279,7 +283,7 @@ def _park_after_fork(self: Listener) -> None:
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    if sys.version_info[:2] == (3, 13) and _thread.get_ident() == self.main_thread_id:
+    if sys.version_info[:2] == (3, 13) and _own.get_ident() == self.main_thread_id:
         try:
             from . import pending
 
@@ -326,6 +330,12 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
     """
+    if "rtconsole.native" in sys.modules:  # before anything is imported
+        sys.modules["rtconsole.native"].after_fork_in_child()
+    if "RTCONSOLE_EAGER" in os.environ:
+        from . import inherited
+
+        inherited.expect_threading()
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:

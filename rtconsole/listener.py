@@ -26,6 +26,7 @@ try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
 except ImportError:  # Windows
     pass
+system = sys.modules[os.name]  # os in C, in which they replace nothing
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -158,13 +159,12 @@ class Listener:
         if os.name != "posix":
             _later("park_without_signals", self)
             return
-        # Blocked here and inherited: the new thread never runs with a signal unblocked, and no
-        # handler of the program's runs in the middle of this, which may fork.
+        # Blocked, and so in the thread; nor does a handler of the program run amid this, and fork.
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             self.signal_mask = mask if self.signal_mask is None else self.signal_mask
             if self.pipe is None:
-                self.pipe = tuple([self.own(fd) for fd in os.pipe()])
+                self.pipe = tuple([self.own(fd) for fd in system.pipe()])
             self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
             for lock in (self.gone, self.nudge, started):
                 lock.acquire()
@@ -304,18 +304,18 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     unlink(temporary)  # of a dead process with our pid
-    fd = os.open(temporary, flags, 0o600)
+    fd = system.open(temporary, flags, 0o600)
     try:
         if os.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
             os.chmod(temporary, 0o600)
-        if os.write(fd, data := (dumps(info) + "\n").encode()) < len(data):
+        if system.write(fd, data := (dumps(info) + "\n").encode()) < len(data):
             raise OSError("the disk is full")
         try:
             os.link(temporary, f"{folder}/{name}")
         except OSError:
             name = _later("rename_anyway", None, temporary, folder, name)
     finally:
-        os.close(fd)
+        system.close(fd)
         unlink(temporary)
     try:  # for JupyterLab's list (ServerApp.external_connection_dir)
         if not is_own_folder(f"{folder}/external_kernels", 0o022):

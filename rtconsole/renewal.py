@@ -6,7 +6,7 @@ Standard library only.
 import os
 import sys
 
-from .listener import PARKED, Listener
+from .listener import PARKED, Listener, system
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def revive(self: Listener) -> bool:
         if not self.stops_late:
             return False
         self.stops_late = False  # the fork for which it was to stop is over
-        os.read(self.pipe[0], 1)
+        system.read(self.pipe[0], 1)
         return True
     if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
         return False
     renew(self)
-    self.pipe = far_up(self, os.pipe())
+    self.pipe = far_up(self, system.pipe())
     return True
 
 
@@ -67,5 +67,5 @@ def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
     for fd in fds:
         self.identity.pop(fd, None)
         moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
-        os.close(fd)
+        system.close(fd)
     return tuple(moved)

@@ -3,8 +3,6 @@
 Runs in the parked thread, and never raises into the program. Standard library only.
 """
 
-from time import sleep
-
 from . import lifecycle, renewal
 from .listener import BOOTING, Listener, note
 
@@ -16,32 +14,34 @@ def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
         renewal.renew(self)
-        from . import room
+        with self.gate:
+            from . import native, room
 
         if not _can_be_spared(self):
             return
         room.check_memory()
+        greenlets = native.is_wanted()
         try:
-            with self.gate:
+            with self.gate, native.module_locks(greenlets):
                 from .kernel import boot
         except ImportError as error:  # beside an import of the program: see import_patiently
             note("importing the boot again", error)
-            sleep(0.1)
+            native.sleep(0.1)
             with self.gate:
                 from .kernel import boot
-        boot.launch(self, lifecycle.hold_imports_first, boot_failed)
+        boot.launch(self, greenlets, lifecycle.hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
 
 
 def _can_be_spared(self: Listener) -> bool:
     """Wait until the program has the descriptors for a kernel; false if it ends before."""
-    from . import descriptors
+    from . import descriptors, native
 
     if not descriptors.allow_a_kernel():
         note("a client waits: the program has hardly any descriptors left")
     while not descriptors.allow_a_kernel():
-        sleep(_LATER)
+        native.sleep(_LATER)
         if self.state != BOOTING:
             return False
     return True

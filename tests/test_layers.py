@@ -10,6 +10,7 @@ ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitle
 START_UP = (
     *("__init__", "listener", "lifecycle", "leftovers", "pending", "inherited", "unusual"),
     *("folders", "debuglog", "curve", "refusal", "waking", "room", "descriptors", "renewal"),
+    "native",
 )
 
 # The side of the person who looks, from the bottom up; those in a line know each other.
@@ -32,6 +33,7 @@ PROGRAM = (
     "waking",
     "renewal",
     "room",
+    "native",
     "embed",
     "refusal",
     "debuglog",

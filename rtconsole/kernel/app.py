@@ -1,7 +1,5 @@
 """ipykernel's kernel made harmless to its host: every override, with what it prevents."""
 
-import asyncio
-import logging
 import sys
 import threading
 from collections.abc import Collection, Iterator
@@ -14,7 +12,6 @@ import zmq
 from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.compilerop import CachingCompiler
 from jupyter_client.session import extract_header
-from tornado.ioloop import IOLoop
 from traitlets import Type
 
 from rtconsole import __version__
@@ -32,26 +29,6 @@ from .status import Status
 
 # Messages that nobody waits for, read from the stdin channel at most in one go.
 _STALE = 1000
-
-
-def new_loop(log: logging.Logger) -> IOLoop:
-    """Return an event loop of our own making, for a thread of ours.
-
-    ``asyncio.new_event_loop`` would ask the program's policy (uvloop, say).
-    """
-    loop = asyncio.SelectorEventLoop()
-    keep_errors(loop, log)
-    return IOLoop(make_current=False, asyncio_loop=loop)
-
-
-def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
-    """Tell ``log`` what goes wrong in a loop, and not the program's ``asyncio`` logger."""
-    loop.set_debug(False)  # PYTHONASYNCIODEBUG and -X dev mean the program's
-    loop.set_exception_handler(
-        lambda _, context: log.error(
-            "%s", context.get("message"), exc_info=context.get("exception")
-        )
-    )
 
 
 class Stream:
@@ -271,7 +248,8 @@ class Kernel(GuardedKernel):
 
     def stacks(self) -> list[dict[str, Any]]:
         """Return all threads' stacks."""
-        return all_stacks(self._own_threads, self.interrupts.threads())
+        main = self.output.publisher.main_thread_id
+        return all_stacks(main, self._own_threads, self.interrupts.threads())
 
     async def kept_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Tell what was kept of the program's output: [stream, text], oldest first.

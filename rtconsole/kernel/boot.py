@@ -5,6 +5,7 @@ Nothing that imports ``threading`` may be imported at the top: see ``_import_thr
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from rtconsole import descriptors, room
@@ -12,6 +13,7 @@ from rtconsole import descriptors, room
 
 def launch(
     listener: Any,
+    greenlets: bool,
     hold_imports_first: Callable[[], None],
     failed: Callable[[Any, BaseException], None],
 ) -> None:
@@ -22,15 +24,23 @@ def launch(
 
     Args:
         listener: the :class:`rtconsole.listener.Listener`.
+        greenlets: what the program takes for threads may be such, or become such.
         hold_imports_first: called once ``logging`` is imported.
         failed: called with the listener and what went wrong, in the kernel's thread.
     """
     with listener.gate:
-        _import_threading(listener.main_thread_id, listener.main_native_id)
+        from rtconsole import native
+    if greenlets:
+        native.wait_while_patching(listener.main_thread_id)
+    main = listener.main_thread_id, listener.main_native_id
+    with listener.gate, native.module_locks(greenlets):
+        _import_threading(*main)
+        natives = native.modules(*main) if greenlets else {}
     import threading
 
-    arguments = listener, hold_imports_first, failed
-    threading.Thread(target=_run, args=arguments, name="rtconsole", daemon=True).start()
+    ours: Any = natives.get("threading", threading)
+    arguments = listener, natives, hold_imports_first, failed
+    ours.Thread(target=_run, args=arguments, name="rtconsole", daemon=True).start()
 
 
 def _import_threading(main_thread_id: int, main_native_id: int) -> None:
@@ -42,64 +52,49 @@ def _import_threading(main_thread_id: int, main_native_id: int) -> None:
     """
     if "threading" in sys.modules:
         return
-    if sys.version_info >= (3, 13):
-        import threading
-
-        # Its ident is the main thread's by now; its native id still is the importing one's.
-        current: Any = threading.main_thread()
-        current._native_id = main_native_id
-        return
     from importlib import _bootstrap
+
+    from rtconsole.native import set_main_thread
 
     bootstrap: Any = _bootstrap
     with bootstrap._ModuleLockManager("threading"):
         import threading
 
-        main: Any = threading._main_thread  # type: ignore[attr-defined]
-        if main.ident == main_thread_id:
-            return
-        active: Any = threading._active  # type: ignore[attr-defined]
-        del active[main.ident]
-        main._ident = main_thread_id
-        if hasattr(main, "_native_id"):
-            main._native_id = main_native_id
-        active[main_thread_id] = main
-        # The lock that is released at the main thread's end is bound to this one: replaced
-        # by one that, like it, is held until `threading._shutdown` releases it.
-        import _thread
-
-        locks: Any = threading._shutdown_locks  # type: ignore[attr-defined]
-        locks.discard(main._tstate_lock)
-        main._tstate_lock = _thread.allocate_lock()
-        main._tstate_lock.acquire()
-        locks.add(main._tstate_lock)
+        set_main_thread(threading, main_thread_id, main_native_id)
 
 
 def _run(
     listener: Any,
+    natives: dict[str, ModuleType],
     hold_imports_first: Callable[[], None],
     failed: Callable[[Any, BaseException], None],
 ) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
+    from rtconsole.native import module_locks
+
     release = descriptors.hold_streams()
     try:
-        with listener.gate:
-            import logging  # noqa: F401
-
-            hold_imports_first()
-        with listener.gate:
-            import asyncio
-
-            from .imports import own_imports
-        with own_imports():
+        with module_locks(bool(natives)):
             with listener.gate:
-                room.check_threads()
-                from .running import RunningKernel
-            running = RunningKernel(listener)
-            running.load()
+                import logging  # noqa: F401
+
+                hold_imports_first()
+            with listener.gate:
+                import asyncio  # noqa: F401
+
+                from .imports import own_imports
+
+                imports = own_imports(natives)
+            with imports:
+                with listener.gate:
+                    room.check_threads()
+                    from .running import RunningKernel
+                running = RunningKernel(listener)
+                running.load()
+                with listener.gate:
+                    from .loops import Loop
         with running.spared.opening():
-            loop = asyncio.SelectorEventLoop()
-        loop.set_debug(False)  # -X dev means the program's: slow callbacks go to its stderr
+            loop = Loop()
         try:
             loop.run_until_complete(running.serve(loop, release))
         finally:

@@ -10,7 +10,6 @@ cell, and threads that it starts count as the program.
 """
 
 import builtins
-import os
 import sys
 import threading
 import time
@@ -28,6 +27,9 @@ from .spared import Spared
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
 _NAP = 0.05
+# Ours may be others: rtconsole.native.
+_programs_time: Any = sys.modules["time"]
+_programs_os: Any = sys.modules["os"]
 
 
 class Console(Protocol):
@@ -142,9 +144,9 @@ class Routes:
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
-        self._replace(time, "sleep", _sleep)
-        self._replace(os, "close", partial(_close, self._spared))
-        self._replace(os, "closerange", partial(_closerange, self._spared))
+        self._replace(_programs_time, "sleep", _sleep)
+        self._replace(_programs_os, "close", partial(_close, self._spared))
+        self._replace(_programs_os, "closerange", partial(_closerange, self._spared))
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
         for owner, name, make in self._others:

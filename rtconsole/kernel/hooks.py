@@ -6,14 +6,13 @@ are the program's. They take no lock and never wait.
 
 import _thread
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from rtconsole.recorder import hide_frame
 
 from . import cell
-from .publisher import Publisher
+from .publisher import Publisher, programs_threading
 
 Function = Callable[..., Any]
 
@@ -28,7 +27,7 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     """
     newline, owned, append, on = "\n", publisher.owned, publisher.first, True
     main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
-    main, active = threading.main_thread(), threading._active  # type: ignore[attr-defined]
+    main, active = programs_threading.main_thread(), programs_threading._active
 
     def write_out(text: str, /) -> Any:
         try:
@@ -42,7 +41,7 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
             ident = get_ident()
             if ident == main_ident:
                 publisher.claim()
-            append((name, active.get(ident), text))
+            append((name, main if ident == main_ident else active.get(ident), text))
         return result
 
     def write(text: str, /) -> Any:

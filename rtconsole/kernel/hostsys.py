@@ -13,6 +13,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import tornado.ioloop
+from comm import base_comm
+from zmq.eventloop import zmqstream
+
 MODULES = (
     "ipykernel.kernelbase",
     "ipykernel.zmqshell",
@@ -23,11 +27,11 @@ MODULES = (
 )
 
 # Where a message that makes no sense, or a comm that nobody has, is told to the program's
-# loggers, and so to its stderr.
-_LOGGERS = (
-    ("comm.base_comm", "logger"),
-    ("zmq.eventloop.zmqstream", "gen_log"),
-    ("tornado.ioloop", "app_log"),
+# loggers, and so to its stderr. (Of these names the program may have modules of its own.)
+_LOGGERS: tuple[tuple[types.ModuleType, str], ...] = (
+    (base_comm, "logger"),
+    (zmqstream, "gen_log"),
+    (tornado.ioloop, "app_log"),
 )
 
 _HOOKS = ("displayhook", "excepthook", "ps1", "ps2", "ps3")
@@ -102,8 +106,8 @@ def install(threads: set[int], log: Any, **own: Any) -> HostSys:
         log: the console's logger, for what libraries would tell the program's.
         own: attributes that these threads find in it, ``stdout`` and ``stderr`` above all.
     """
-    for name, attribute in _LOGGERS:
-        names = vars(importlib.import_module(name))
+    for module, attribute in _LOGGERS:
+        names = vars(module)
         logger = names[attribute]  # in a forked child, perhaps the parent's stand-in
         original = logger._original if isinstance(logger, HostLogger) else logger
         names[attribute] = HostLogger(original, log, threads)
@@ -123,8 +127,8 @@ def forget_errors(view: HostSys) -> None:
 
 def remove() -> None:
     """Give the modules the real ``sys``, their own loops and loggers back."""
-    for name, attribute in _LOGGERS:
-        names = vars(importlib.import_module(name))
+    for module, attribute in _LOGGERS:
+        names = vars(module)
         if isinstance(logger := names[attribute], HostLogger):
             names[attribute] = logger._original
     for name in MODULES:

@@ -1,11 +1,13 @@
-"""The kernel's own imports, where the program has modules of the same names.
+"""The kernel's own imports, where the program has modules of the same names, or patches them.
 
 A ``comm.py``, ``queue.py`` or ``zmq.py`` beside the script comes first on ``sys.path``: the
 kernel would import it, and break, and the program's module would be run by us. So where
 there are such names, and only then, the kernel's modules are loaded with an ``__import__``
 of their own, which finds these names in the standard library and site-packages. The
-program's ``import comm`` goes on finding the program's. (Nothing is deferred then, see
-:mod:`.deferred`: what is run later would be run without that.)
+program's ``import comm`` goes on finding the program's. Where the standard library may be
+patched the same ``__import__`` gives the kernel our instances of it (:mod:`rtconsole.native`).
+(Nothing is deferred in either case, see :mod:`.deferred`: what is run later would be run
+without that.)
 
 A name that the program has imported already is loaded a second time, under an alias; one
 that it has not is loaded under its own name (pyzmq's C code imports ``zmq`` by that) and
@@ -18,12 +20,13 @@ import importlib
 import os
 import sys
 import sysconfig
-import threading
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import Any
+
+from rtconsole.native import module_locks
 
 from . import deferred
 
@@ -88,26 +91,54 @@ def shadowed_names(trusted: list[str]) -> set[str]:
 class OwnImports:
     """Loads modules for the kernel although the program's have the same names."""
 
-    def __init__(self, trusted: list[str], shadowed: set[str]) -> None:
+    def __init__(
+        self,
+        trusted: list[str],
+        shadowed: set[str],
+        natives: Mapping[str, types.ModuleType],
+    ) -> None:
+        """
+        Args:
+            trusted: where the kernel's modules are looked for.
+            shadowed: names that the program has modules of.
+            natives: what the kernel is given of the standard library, by name.
+
+        Raises:
+            ImportError: the program has imported a module that we cannot do without.
+        """
         self._trusted = trusted
+        self._natives = natives
+        self._shadowed = shadowed
+        self._thread: Any = natives.get("_thread") or sys.modules["_thread"]
+        self._get_ident = self._thread.get_ident
         # those the program has imported, its own module under that name
         self._taken = {name for name in shadowed if name in sys.modules} - {
             name for name in shadowed if self._is_ours(sys.modules.get(name))
         }
         self._free = shadowed - self._taken - set(sys.modules)
         self._kept: dict[str, types.ModuleType] = {}
-        self._lock = threading.RLock()
+        self._lock = self._thread.RLock()
         self._inside = 0  # the thread that is importing
         if name := next(iter(self._taken & _NO_ALIAS), None):
             theirs = getattr(sys.modules[name], "__file__", None)
             raise ImportError(f"the program has a module {name!r} of its own: {theirs}")
-        self._builtins = dict(vars(builtins))
-        self._builtins["__import__"] = self._import
         # a cell's input() is led to the client by what is in builtins then
-        self._builtins["input"] = lambda *prompt: builtins.input(*prompt)
+        common = {**vars(builtins), "input": lambda *prompt: builtins.input(*prompt)}
+        self._builtins = {**common, "__import__": self._import}
+        # of what the program shares with us, first imported by us: it gets no instances of ours
+        self._others_builtins = {**common, "__import__": self._import_for_others}
         alias = types.ModuleType(_ALIAS, "Second copies of modules, for rtconsole.")
         alias.__path__ = trusted
         sys.modules.setdefault(_ALIAS, alias)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a forked child the thread that was importing is not there."""
+        self._lock = self._thread.RLock()
+        self._inside = 0
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
 
     def _is_ours(self, module: types.ModuleType | None) -> bool:
         file = getattr(module, "__file__", None)
@@ -124,14 +155,15 @@ class OwnImports:
             if self._inside:
                 yield
                 return
-            self._inside = threading.get_ident()
+            self._inside = self._get_ident()
             sys.meta_path.insert(0, self)
             theirs = {name: sys.modules[name] for name in self._kept.keys() & sys.modules.keys()}
             sys.modules.update(self._kept)
             try:
                 yield
             finally:
-                sys.meta_path.remove(self)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 for name in self._free & sys.modules.keys():
                     if self._is_ours(sys.modules[name]):
                         self._kept[name] = sys.modules.pop(name)
@@ -148,24 +180,32 @@ class OwnImports:
             return None
         return module if fromlist else package
 
+    def _native(self, name: str, fromlist: Any) -> Any:
+        """Return what an import of one of our instances gives: of packages there is only os."""
+        top, _, rest = name.partition(".")
+        module = self._natives[top]
+        return getattr(module, rest) if rest and fromlist else module
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find a module for the importing thread, as a finder on ``sys.meta_path``."""
-        if threading.get_ident() != self._inside:
+        if self._get_ident() != self._inside:
             return None
         if path is None and name in self._free:
             spec = PathFinder.find_spec(name, self._trusted)
         else:
-            others = [finder for finder in sys.meta_path if finder is not self]
+            # in a forked child there may be the one that its parent's modules know, too
+            others = [finder for finder in sys.meta_path if not isinstance(finder, OwnImports)]
             specs = (finder.find_spec(name, path, target) for finder in others)
             spec = next((spec for spec in specs if spec is not None), None)
         loader = spec.loader if spec is not None else None
-        if isinstance(loader, SourceFileLoader):
+        if isinstance(loader, SourceFileLoader) and (self._shadowed or _is_kernels(name)):
             setattr(loader, "exec_module", functools.partial(self._exec_module, loader))  # noqa: B010
         return spec
 
     def _exec_module(self, loader: Any, module: types.ModuleType) -> None:
         del loader.exec_module
-        vars(module)["__builtins__"] = self._builtins
+        ours = _is_kernels(module.__name__)
+        vars(module)["__builtins__"] = self._builtins if ours else self._others_builtins
         loader.exec_module(module)
 
     def _import(
@@ -177,10 +217,26 @@ class OwnImports:
         level: int = 0,
     ) -> Any:
         """``__import__`` of the kernel's modules."""
+        if level == 0 and name.partition(".")[0] in self._natives:
+            return self._native(name, fromlist)
+        return self._import_for_others(name, globals, locals, fromlist, level)
+
+    def _import_for_others(
+        self,
+        name: str,
+        globals: Any = None,
+        locals: Any = None,
+        fromlist: Any = (),
+        level: int = 0,
+    ) -> Any:
+        """``__import__`` of modules of the standard library that we load."""
         top = name.partition(".")[0]
-        if level == 0 and (module := self._loaded(name, top, fromlist)) is not None:
-            return module
-        with self.active():
+        if level == 0:
+            if (module := self._loaded(name, top, fromlist)) is not None:
+                return module
+            if top not in self._shadowed and _is_loaded(name, fromlist):
+                return builtins.__import__(name, globals, locals, fromlist)
+        with self.active(), module_locks(bool(self._natives)):
             if level or top not in self._taken:
                 return builtins.__import__(name, globals, locals, fromlist, level)
             module = importlib.import_module(f"{_ALIAS}.{name}")
@@ -195,18 +251,33 @@ class OwnImports:
             return module
 
 
-@contextmanager
-def own_imports() -> Iterator[None]:
-    """Import the kernel's modules in the with block; see the top of this module.
+def _is_kernels(name: str) -> bool:
+    """Tell whether a module is of the packages that only the kernel needs."""
+    top = name.removeprefix(f"{_ALIAS}.").partition(".")[0]
+    return top in _PACKAGES or top == "rtconsole"
+
+
+def _is_loaded(name: str, fromlist: Any) -> bool:
+    """Tell whether an import has nothing to load."""
+    module = sys.modules.get(name)
+    if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
+        return False
+    return all(item == "*" or hasattr(module, item) for item in fromlist or ())
+
+
+def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManager[None]:
+    """Return a context manager: import the kernel's modules in it; see the top of this module.
+
+    To be called where no fork comes in between: what it asks ``sysconfig`` takes a lock there.
+
+    Args:
+        natives: our instances of modules of the standard library; empty if none are needed.
 
     Raises:
         ImportError: the program has imported a module of a name that we cannot do without.
     """
     trusted = trusted_path()
-    shadowed = shadowed_names(trusted)
-    if not shadowed:
-        with deferred.imports():
-            yield
-        return
-    with OwnImports(trusted, shadowed).active():
-        yield
+    shadowed = shadowed_names(trusted) - natives.keys()
+    if not shadowed and not natives:
+        return deferred.imports()
+    return OwnImports(trusted, shadowed, natives).active()

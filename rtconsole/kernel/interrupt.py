@@ -7,6 +7,7 @@ What blocks in C (a lock, a socket) is interrupted when it returns.
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,7 +110,8 @@ class Interrupts:
             for thread in meant or (list(self._requests) if or_any else []):
                 running = self._running.get(thread)
                 if running is not None and running.task is None:
-                    running.thrown = _set_exception(thread, KeyboardInterrupt)
+                    if not self._throw_by_gevent(thread, running):
+                        running.thrown = _set_exception(thread, KeyboardInterrupt)
                     continue
                 self._requests[thread] = True  # for the next statement, if this one ends first
                 if running is not None and running.loop is not None:
@@ -123,6 +125,26 @@ class Interrupts:
             for thread, running in waiting:
                 if self._running.get(thread) is running and not running.cancelled:
                     running.thrown = _set_exception(thread, KeyboardInterrupt)
+
+    def _throw_by_gevent(self, thread: int, running: _Running) -> bool:
+        """Interrupt a cell that waits for greenlets; tell whether it does.
+
+        Its thread is in the loop of its hub, in C, until something happens there.
+        """
+        frame = sys._current_frames().get(thread)
+        if frame is None or frame.f_globals.get("__name__") != "gevent.hub":
+            return False
+        hub: Any = frame.f_locals.get("self")
+
+        def throw() -> None:
+            if self._running.get(thread) is running:
+                hub.parent.throw(KeyboardInterrupt)  # the greenlet that runs the cell
+
+        try:
+            hub.loop.run_callback_threadsafe(throw)
+        except AttributeError:  # an old gevent, or none of its hubs
+            return False
+        return True
 
     def _cancel(self, thread: int, running: _Running) -> None:
         """Cancel an asynchronous statement, unless it ended. In its event loop."""

@@ -13,7 +13,7 @@ import _thread
 import asyncio
 import codecs
 import math
-import threading
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +40,10 @@ _LEAST = _DOSE
 
 # More changes of thread than this in one window are sent as one message.
 _RUNS = 8
+
+
+# Who writes is asked of the program's module: ours may be another one (rtconsole.native).
+programs_threading: Any = sys.modules["threading"]
 
 
 class Publisher:
@@ -117,9 +121,12 @@ class Publisher:
     def note(self, stream: str, what: "str | bytes") -> None:
         """Queue what the program wrote, with the thread that did."""
         ident = _thread.get_ident()
-        if ident == self.main_thread_id and not self.owned():
-            self.claim()
-        thread = threading._active.get(ident)  # type: ignore[attr-defined]
+        if ident == self.main_thread_id:
+            if not self.owned():
+                self.claim()
+            thread = programs_threading.main_thread()
+        else:
+            thread = programs_threading._active.get(ident)
         self.program.append((stream, thread, what))
         if self.asleep:
             self.wake()
@@ -281,7 +288,7 @@ class Publisher:
         if not items:
             return []
         del self.program[: len(items)]
-        main = threading.main_thread()
+        main = programs_threading.main_thread()
         try:
             return [Piece("stdout", main.name, "".join(items))]
         except TypeError:  # not only the main thread, or not only stdout

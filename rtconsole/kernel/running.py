@@ -13,7 +13,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole import debuglog, recorder, settings
+from rtconsole import debuglog, native, recorder, settings
 
 from . import freethreading
 
@@ -170,6 +170,8 @@ class RunningKernel:
 
         self.programs_completer = sys.modules.get("IPython.core.completer")
         for name in _IMPORTS:
+            if native.are_made():
+                native.wait_while_patching(self.listener.main_thread_id)
             with self.listener.gate:
                 __import__(name)  # not importlib's: this one minds the program's names
         if (
@@ -198,15 +200,15 @@ class RunningKernel:
         from ipykernel.control import ControlThread
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, audit, door, ending, hostsys, iopub, profile, subshells
+        from . import app, audit, door, ending, hostsys, iopub, loops, profile, subshells
         from .namespace import Namespace, Scope
         from .output import Output
         from .session import Session
         from .status import Status
 
         log = _log()
-        app.keep_errors(loop, log)
-        hostsys.own_loops(self._threads, lambda: app.new_loop(log))
+        loops.keep_errors(loop, log)
+        hostsys.own_loops(self._threads, lambda: loops.new_loop(log))
         info, context = self._info, self._context
         session = Session(
             key=info["key"].encode(),

@@ -19,9 +19,12 @@ from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.display_functions import display
+from IPython.core.error import UsageError
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Bool, Type
+
+from rtconsole.native import is_patched
 
 from .history import SessionHistory
 from .interrupt import Interrupts
@@ -229,6 +232,18 @@ class Shell(ZMQInteractiveShell):
             file.unlink(missing_ok=True)
         for folder in self.tempdirs:
             folder.rmdir()
+
+    # -- other processes -----------------------------------------------------------
+
+    def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
+        """As the original; ``%%bash`` and its like in a patched program would never end."""
+        magic = self.find_cell_magic(magic_name)
+        if is_patched() and getattr(magic, "__module__", "") == "IPython.core.magics.script":
+            raise UsageError(
+                f"%%{magic_name} starts processes by asyncio, and these are greenlets here;"
+                " !command works."
+            )
+        return super().run_cell_magic(magic_name, line, cell)
 
     # -- running -------------------------------------------------------------------
 

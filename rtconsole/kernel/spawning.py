@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from rtconsole.recorder import hide_frame
@@ -49,15 +50,15 @@ class Spawning:
         self.routes: list[tuple[Any, str, Callable[[Any], Any]]] = []
         if os.name != "posix":
             return
-        import _posixsubprocess
-
-        self.routes.append((os, "system", self._system))
+        # the program's: ours may be others, see rtconsole.native
+        posix, popen, in_c = map(import_module, ("os", "subprocess", "_posixsubprocess"))
+        self.routes.append((posix, "system", self._system))
         if hasattr(os, "posix_spawn"):
-            self.routes += [(os, n, self._posix_spawn) for n in ("posix_spawn", "posix_spawnp")]
+            self.routes += [(posix, n, self._posix_spawn) for n in ("posix_spawn", "posix_spawnp")]
         if sys.platform == "linux":
             self.routes += [
-                (subprocess, "_fork_exec", self._fork_exec),
-                (_posixsubprocess, "fork_exec", self._fork_exec),
+                (popen, "_fork_exec", self._fork_exec),
+                (in_c, "fork_exec", self._fork_exec),
             ]
 
     def _system(self, original: Callable[[Any], int]) -> Callable[[Any], int]:

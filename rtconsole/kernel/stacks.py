@@ -13,13 +13,16 @@ from collections.abc import Collection
 from typing import Any
 
 _LONGEST_SOURCE = 1 << 22  # bytes
+# Ours may be another one: rtconsole.native.
+_programs_threading: Any = sys.modules["threading"]
 _OURS = ("rtconsole heartbeat",)  # not among the kernel's identifiers
 
 
-def all_stacks(console: Collection[int], cells: Collection[int]) -> list[dict[str, Any]]:
+def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> list[dict[str, Any]]:
     """Return one dict for each thread, the main one first.
 
     Args:
+        main: identifier of the program's main thread.
         console: identifiers of the console's own threads.
         cells: of those that run a cell now.
 
@@ -29,8 +32,12 @@ def all_stacks(console: Collection[int], cells: Collection[int]) -> list[dict[st
         last, its ``file``, ``line`` (0 if unknown), ``function`` and ``source`` (the line,
         stripped; empty if it cannot be read).
     """
-    known: dict[int, Any] = dict(getattr(threading, "_active", {}))
-    main = threading.main_thread().ident
+    known: dict[int, Any] = {}
+    for module in (threading, _programs_threading):
+        known.update(getattr(module, "_active", {}))
+    known[main] = (
+        _programs_threading.main_thread()
+    )  # in a program with greenlets it has another ident
     threads: list[dict[str, Any]] = []
     for ident, innermost in sys._current_frames().items():
         thread = known.get(ident)

@@ -33,12 +33,7 @@ def unharmed(load: Load, kind: str) -> AbstractContextManager[None]:
     return load.paused() if "uvicorn" in kind else nullcontext()
 
 
-DOES_NOT_BOOT = pytest.mark.xfail(reason="nothing boots in what gevent has patched", strict=True)
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[DOES_NOT_BOOT] if k == "gevent" else []) for k in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
     launch: Launcher, application: str, kind: str
 ) -> None:
@@ -61,7 +56,10 @@ def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
                 fewer = server.wait_for_workers(2)
             server.check_list({server.pid, *fewer})
             load.answers(50)
-        return server.end()
+        code, out, errors = server.end()
+        # said in some runs, with a console and without: a second signal met a gevent worker
+        lines = [line for line in errors.splitlines() if "was sent SIGTERM" not in line]
+        return code, out, "\n".join(lines)
 
     code, _, errors = same_with_and_without(scenario)
     assert code == 0
@@ -76,6 +74,7 @@ def test_gevent_workers_that_nobody_looks_into_are_listed_and_reload_as_without(
         workers = server.wait_for_workers(2)
         with Load(port) as load:
             server.check_list({server.pid, *workers})
+            load.wait_for_answers({f"plain {pid}" for pid in workers})  # not in their start
             server.program.signal(signal.SIGHUP)
             fresh = server.wait_for_workers(2, other_than=workers)
             server.check_list({server.pid, *fresh})
@@ -86,6 +85,7 @@ def test_gevent_workers_that_nobody_looks_into_are_listed_and_reload_as_without(
     assert (code, "Traceback" in errors) == (0, False)
 
 
+# Not gevent's: gunicorn loses the signal to end that comes while such a worker starts.
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
 def test_workers_are_recycled_while_a_client_is_attached(
     launch: Launcher, application: str, kind: str

@@ -1,0 +1,93 @@
+"""Event loops of the console's threads: asyncio's, and nothing else of the program's.
+
+asyncio itself is shared with the program, since a cell awaits what the program's asyncio made.
+But what a loop waits by is in modules that a program may have patched (:mod:`rtconsole.native`),
+or that it has put a clock of its own in.
+"""
+
+import asyncio
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from rtconsole.native import is_patched
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop made directly, never by the program's policy (uvloop, say)."""
+
+    _ssock: socket.socket
+    _csock: socket.socket
+    _internal_fds: int
+
+    def __init__(self, log: logging.Logger | None = None) -> None:
+        """
+        Args:
+            log: is told what goes wrong, and not the program's ``asyncio`` logger.
+        """
+        super().__init__(selectors.DefaultSelector())
+        self.set_debug(False)  # PYTHONASYNCIODEBUG and -X dev mean the program's
+        if log is not None:
+            keep_errors(self, log)
+
+    def time(self) -> float:
+        return time.monotonic()
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> "asyncio.Future[Any]":
+        """As the original, which in a patched program would wait for ever.
+
+        The default executor's threads would be greenlets of this thread, which waits in its
+        loop and never lets them run: so it is a thread of ours.
+        """
+        if executor is not None or not is_patched():
+            return super().run_in_executor(executor, func, *args)
+        future = self.create_future()
+
+        def end(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+            if not future.done():  # cancelled
+                set_outcome(outcome)
+
+        def run() -> None:
+            try:
+                outcome, set_outcome = func(*args), future.set_result
+            except BaseException as error:
+                outcome, set_outcome = error, future.set_exception
+            try:
+                self.call_soon_threadsafe(end, set_outcome, outcome)
+            except RuntimeError:  # the loop is closed
+                pass
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def _make_self_pipe(self) -> None:
+        """As the original (asyncio/selector_events.py), with sockets of ours."""
+        self._ssock, self._csock = socket.socketpair()
+        self._ssock.setblocking(False)
+        self._csock.setblocking(False)
+        self._internal_fds += 1
+        own: Any = self
+        own._add_reader(self._ssock.fileno(), own._read_from_self)
+
+
+def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
+    """Tell ``log`` what goes wrong in a loop."""
+    loop.set_exception_handler(
+        lambda _, context: log.error(
+            "%s", context.get("message"), exc_info=context.get("exception")
+        )
+    )
+
+
+def new_loop(log: logging.Logger) -> IOLoop:
+    """Return a loop for a thread of ours, as ipykernel takes it."""
+    return IOLoop(make_current=False, asyncio_loop=Loop(log))

@@ -1,0 +1,271 @@
+"""The interpreter's own threads, locks, clocks and sockets, whatever a program makes of them.
+
+gevent and eventlet replace what waits, in the standard library's modules and in place, by what
+switches to another greenlet: also for those who imported the modules before. A thread of ours
+would become a greenlet, which waits in libzmq's C code and so stops all others of its thread;
+its locks and identities would be the program's. So the console has instances of these modules
+that nobody else knows: of a module in C a second one (PEP 489), of others one loaded again,
+with an ``__import__`` that knows these instances. Nothing is asked of either library, nothing
+that the program sees is changed, and it does not matter who came first.
+
+Only where one of the two libraries is, or could be imported: the copies take some milliseconds.
+Standard library only.
+"""
+
+import _thread
+import builtins
+import os
+import sys
+import types
+from importlib import _bootstrap
+from importlib.machinery import BuiltinImporter, PathFinder
+
+TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+LIBRARIES = ("gevent", "eventlet")
+
+# What they replace something in, but for asyncio, which a cell must share with its loop (see
+# :mod:`.kernel.loops`), and modules that only declare (signal, ssl); and what is made of these.
+_IN_C = ("_thread", "time", "select")
+_IN_PYTHON = (
+    *("os", "threading", "_threading_local", "queue", "selectors", "socket", "subprocess", "pty"),
+)
+_ALIAS = "_rtconsole_native_"
+
+# Where they patch; and how often, at most, and after how many seconds that is looked at.
+_PATCHING = ("eventlet.patcher", "gevent.monkey", "gevent.monkey.api")
+_MOST_LOOKS, _LOOK = 400, 0.005
+
+
+def is_wanted() -> bool:
+    """Tell whether the program has, or could have, its modules patched."""
+    return any(name in sys.modules or PathFinder.find_spec(name) for name in LIBRARIES)
+
+
+def are_made() -> bool:
+    """Tell whether the kernel has instances of its own."""
+    return _ALIAS + "threading" in sys.modules
+
+
+def is_patched() -> bool:
+    """Tell whether what the program takes for threads are greenlets."""
+    return type(_thread.start_new_thread) is not types.BuiltinFunctionType
+
+
+def modules(main_thread_id: int, main_native_id: int) -> "dict[str, types.ModuleType]":
+    """Return our instances by the names of the modules; made once.
+
+    Args:
+        main_thread_id: what ``_thread.get_ident`` is in the program's main thread.
+        main_native_id: likewise ``get_native_id``.
+
+    Raises:
+        ImportError: one of them cannot be loaded a second time.
+    """
+    is_new = not are_made()
+    found = {name: module(name) for name in (*_IN_C, *_IN_PYTHON)}
+    if is_new:
+        set_main_thread(found["threading"], main_thread_id, main_native_id)
+    return found
+
+
+def module(name: str) -> types.ModuleType:
+    """Return our instance of one module.
+
+    Raises:
+        ImportError: it cannot be loaded a second time.
+    """
+    alias = _ALIAS + name
+    if alias not in sys.modules:
+        # by that name, since `enum` looks for the module that it adds names to
+        made = _made_in_c(name) if name in _IN_C else _loaded(name, alias)
+        sys.modules.setdefault(alias, made)
+    return sys.modules[alias]
+
+
+def _made_in_c(name: str) -> types.ModuleType:
+    spec = BuiltinImporter.find_spec(name) or _find(name)
+    # not importlib.util's, which imports threading in some versions: see kernel.boot
+    made: types.ModuleType = vars(_bootstrap)["module_from_spec"](spec)
+    if made is sys.modules.get(name):  # of an interpreter that has it in the old way
+        raise ImportError(f"there is only one {name}")
+    assert spec.loader is not None
+    spec.loader.exec_module(made)
+    return made
+
+
+def _loaded(name: str, alias: str) -> types.ModuleType:
+    spec = _find(name)
+    loader: Any = spec.loader
+    made = types.ModuleType(alias)
+    vars(made).update(__file__=spec.origin, __builtins__={**vars(builtins), "__import__": _import})
+    sys.modules[alias] = made
+    try:
+        exec(loader.get_code(name), vars(made))
+    except BaseException:
+        del sys.modules[alias]
+        raise
+    if name == "os":
+        for shared in ("environ", "environb"):  # the process has one
+            if hasattr(os, shared):
+                setattr(made, shared, getattr(os, shared))
+        vars(made)["waitpid"] = _waitpid
+    return made
+
+
+def _waitpid(pid: int, options: int) -> "tuple[int, int]":
+    """Wait for a child that a cell has started; its status counts as 0 if it was taken from us.
+
+    gevent waits for any child from when it first waits for one of its own (libev, ev_child).
+    """
+    try:
+        return sys.modules[os.name].waitpid(pid, options)  # type: ignore[no-any-return]
+    except ChildProcessError:
+        if pid <= 0:
+            raise
+        return pid, 0
+
+
+def _find(name: str) -> "ModuleSpec":
+    """Find a module of the standard library, not one of that name beside the script."""
+    folders = [os.path.dirname(os.__file__)]
+    folders += [entry for entry in sys.path if os.path.basename(entry) in ("lib-dynload", "DLLs")]
+    spec = PathFinder.find_spec(name, folders)
+    if spec is None:
+        raise ImportError(f"no {name} in {folders}")
+    return spec
+
+
+def _import(
+    name: str,
+    globals: "Any" = None,
+    locals: "Any" = None,
+    fromlist: "Any" = (),
+    level: int = 0,
+) -> "Any":
+    """``__import__`` of these modules."""
+    if level == 0 and name in (*_IN_C, *_IN_PYTHON):
+        return module(name)
+    return builtins.__import__(name, globals, locals, fromlist, level)
+
+
+class module_locks:  # a context manager, and contextlib is not imported here
+    """Lock modules that are imported in the with block with locks of the interpreter's own.
+
+    The import system's locks ask ``_thread`` who holds them. A program that patches it while
+    one of our threads imports would make that one fail to release, and whoever else needs the
+    module wait for ever; and gevent gives all such locks that are held to the main thread,
+    which would be let into modules that are half there. eventlet, patching, imports with the
+    lock held that guards the list of these locks, and would wait for us and we for it.
+
+    So meanwhile the import system uses copies of its own functions that know other locks. In a
+    program that is patched already nothing is done: its greenlets may wait for each other's
+    imports.
+    """
+
+    _entered: "list[module_locks]" = []  # noqa: RUF012  # of all threads
+
+    def __init__(self, needed: bool) -> None:
+        self._needed = needed
+
+    def __enter__(self) -> None:
+        global _ours
+        self._needed = self._needed and not is_patched()
+        if self._needed:
+            self._entered.append(self)
+            if not _ours:
+                _ours = _native_locks()
+            vars(_bootstrap).update(_ours)
+
+    def __exit__(self, *_: object) -> None:
+        if self._needed and self in self._entered:
+            self._entered.remove(self)
+            if not self._entered:
+                vars(_bootstrap).update(_originals)
+
+
+def after_fork_in_child() -> None:
+    """Lock modules as ever: the thread that was in the with block, and held locks, is not here."""
+    module_locks._entered.clear()
+    vars(_bootstrap).update(_originals)
+    _ours.clear()
+
+
+# What of the import system (importlib/_bootstrap.py) takes locks.
+_originals = {name: vars(_bootstrap)[name] for name in ("_get_module_lock", "_ImportLockContext")}
+_ours: "dict[str, Any]" = {}
+
+
+def _native_locks() -> "dict[str, Any]":
+    """Return copies of ``_originals`` that make and take locks of ours."""
+    thread = module("_thread")
+    guard = thread.RLock()
+    lock = types.SimpleNamespace(acquire_lock=guard.acquire, release_lock=guard.release)
+    scope = {**vars(_bootstrap), "_thread": thread, "_imp": lock}
+
+    def copied(original: "Any") -> "Any":
+        if type(original) is types.FunctionType:
+            return types.FunctionType(
+                original.__code__, scope, original.__name__, original.__defaults__
+            )
+        methods = {k: copied(v) for k, v in vars(original).items() if type(v) is types.FunctionType}
+        return type(original.__name__, (), methods)
+
+    scope["_ModuleLock"] = copied(scope["_ModuleLock"])
+    return {name: copied(original) for name, original in _originals.items()}
+
+
+def wait_while_patching(main_thread_id: int) -> None:
+    """Wait until the main thread is not just about patching: eventlet changes ``sys.modules``."""
+    for _ in range(_MOST_LOOKS):
+        frame = sys._current_frames().get(main_thread_id)
+        while frame is not None and frame.f_globals.get("__name__") not in _PATCHING:
+            frame = frame.f_back
+        if frame is None:
+            return
+        del frame
+        sleep(_LOOK)
+
+
+def early() -> "dict[str, Any]":
+    """Return what :mod:`.listener` imports by name when the program starts."""
+    names = ("allocate_lock", "get_ident", "start_new_thread", "POLLIN", "poll")
+    made = [*map(module, _IN_C)]
+    return {name: getattr(one, name) for name in names for one in made if hasattr(one, name)}
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, and let no greenlet run in this thread meanwhile."""
+    module("time").sleep(seconds)
+
+
+def set_main_thread(threading: "Any", ident: int, native_id: int) -> None:
+    """Put right which one is the main thread in a ``threading`` imported in another.
+
+    Until Python 3.12 that is the thread which imports it.
+
+    Args:
+        ident: of the main thread.
+        native_id: likewise, the system's.
+    """
+    main: Any = threading.main_thread()
+    if sys.version_info >= (3, 13):
+        # Its ident is the main thread's; its native id still is the importing one's.
+        main._native_id = native_id
+        return
+    if main.ident == ident:
+        return
+    del threading._active[main.ident]
+    main._ident = ident
+    if hasattr(main, "_native_id"):
+        main._native_id = native_id
+    threading._active[ident] = main
+    # The lock that is released at the main thread's end is bound to this one: replaced
+    # by one that, like it, is held until `threading._shutdown` releases it.
+    threading._shutdown_locks.discard(main._tstate_lock)
+    main._tstate_lock = threading._allocate_lock()
+    main._tstate_lock.acquire()
+    threading._shutdown_locks.add(main._tstate_lock)
