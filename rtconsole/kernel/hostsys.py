@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import tornado.ioloop
+import tornado.ioloop as loops
 from comm import base_comm
 from zmq.eventloop import zmqstream
 
@@ -31,7 +31,7 @@ MODULES = (
 _LOGGERS: tuple[tuple[types.ModuleType, str], ...] = (
     (base_comm, "logger"),
     (zmqstream, "gen_log"),
-    (tornado.ioloop, "app_log"),
+    (loops, "app_log"),
 )
 
 _HOOKS = ("displayhook", "excepthook", "ps1", "ps2", "ps3")
