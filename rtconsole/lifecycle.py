@@ -172,7 +172,7 @@ def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
     try:
         with self.gate:
-            from . import native
+            from . import descriptors, native  # noqa: F401  # both, here: see before_fork
         _renew(self)
         if not _can_be_spared(self):
             return
