@@ -15,7 +15,7 @@ def boot(self: Listener) -> None:
     try:
         renewal.renew(self)
         with self.gate:
-            from . import native, room
+            from . import descriptors, native, room  # noqa: F401  # all, here: see before_fork
 
         if not _can_be_spared(self):
             return

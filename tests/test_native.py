@@ -306,3 +306,14 @@ def test_children_of_an_eager_program_boot_once_threading_knows_of_the_fork(
     finally:
         os.kill(child, signal.SIGKILL)
     assert launch.programs[-1].stderr == ""
+
+
+def test_a_module_of_the_programs_named_like_one_of_these_is_not_run(launch: Launcher) -> None:
+    launch.script("", "gevent.py")
+    launch.script("import sys; sys.ran = True", "queue.py")
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        assert client.run("await __import__('asyncio').sleep(0)").status == "ok"
+        assert client.value("hasattr(__import__('sys'), 'ran')") is False
+        assert client.value("__import__('queue').__file__.endswith('/queue.py')") is True
+        assert client.value("hasattr(__import__('sys'), 'ran')") is True

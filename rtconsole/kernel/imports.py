@@ -277,7 +277,7 @@ def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManag
         ImportError: the program has imported a module of a name that we cannot do without.
     """
     trusted = trusted_path()
-    shadowed = shadowed_names(trusted) - natives.keys()
+    shadowed = shadowed_names(trusted)
     if not shadowed and not natives:
         return deferred.imports()
     return OwnImports(trusted, shadowed, natives).active()

@@ -1,8 +1,10 @@
 """gevent and eventlet: the standard library patched before us, after us, and beside our boot."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +276,14 @@ if child:
 """
 
 
+def end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("attached", [False, True])
 def test_a_child_that_a_greenlet_program_forks_has_a_console_of_its_own(
-    launch: Launcher, start: Start, library: str, attached: bool
+    request: pytest.FixtureRequest, launch: Launcher, start: Start, library: str, attached: bool
 ) -> None:
     program = start(library, "early", source=FORKS)
     if attached:
@@ -290,6 +297,7 @@ def test_a_child_that_a_greenlet_program_forks_has_a_console_of_its_own(
         with program.client() as client:
             child = wait_for(lambda: client.value("globals().get('child')"), "the fork")
     path = program.connection_file_of(child)
+    request.addfinalizer(lambda: end(child))
     wait_for(path.exists, "the child's file")
     client = Client(path)
     try:
