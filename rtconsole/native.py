@@ -12,6 +12,7 @@ Only where one of the two libraries is, or could be imported: the copies take so
 Standard library only.
 """
 
+import _imp
 import _thread
 import builtins
 import os
@@ -19,6 +20,8 @@ import sys
 import types
 from importlib import _bootstrap
 from importlib.machinery import BuiltinImporter, PathFinder
+
+from . import listener
 
 TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _ALIAS = "_rtconsole_native_"
 # Where they patch; and how often, at most, and after how many seconds that is looked at.
 _PATCHING = ("eventlet.patcher", "gevent.monkey", "gevent.monkey.api")
 _MOST_LOOKS, _LOOK = 400, 0.005
+_looks = 600  # likewise for imports, and what is left of them
 
 
 def is_wanted() -> bool:
@@ -161,28 +165,34 @@ class module_locks:  # a context manager, and contextlib is not imported here
     which would be let into modules that are half there. eventlet, patching, imports with the
     lock held that guards the list of these locks, and would wait for us and we for it.
 
-    So meanwhile the import system uses copies of its own functions that know other locks. In a
-    program that is patched already nothing is done: its greenlets may wait for each other's
-    imports.
+    So meanwhile the import system uses copies of its own functions that know other locks. The
+    program's threads take both guards of that list, whichever version they are in; ours take
+    the new one alone. In a program that is patched already nothing is done: its greenlets may
+    wait for each other's imports.
     """
 
-    _entered: "list[module_locks]" = []  # noqa: RUF012  # of all threads
+    _entered: "list[int]" = []  # noqa: RUF012  # the threads in such blocks
 
     def __init__(self, needed: bool) -> None:
         self._needed = needed
+        self._thread = 0
 
     def __enter__(self) -> None:
-        global _ours
-        self._needed = self._needed and not is_patched()
-        if self._needed:
-            self._entered.append(self)
-            if not _ours:
-                _ours = _native_locks()
-            vars(_bootstrap).update(_ours)
+        if not self._needed or is_patched():
+            return
+        self._thread = module("_thread").get_ident()
+        self._entered.append(self._thread)
+        if not _ours:
+            _ours.update(_native_locks())
+        vars(_bootstrap).update(_ours)
+        for _ in range(_MOST_LOOKS):  # who is in an original is not kept out by our guard
+            if not _somebody_is_in(_originals):
+                break
+            sleep(_LOOK)
 
     def __exit__(self, *_: object) -> None:
-        if self._needed and self in self._entered:
-            self._entered.remove(self)
+        if self._thread in self._entered:
+            self._entered.remove(self._thread)
             if not self._entered:
                 vars(_bootstrap).update(_originals)
 
@@ -199,12 +209,27 @@ _originals = {name: vars(_bootstrap)[name] for name in ("_get_module_lock", "_Im
 _ours: "dict[str, Any]" = {}
 
 
+class _Guard:
+    """In place of ``_imp``, whose lock guards the list of the modules' locks."""
+
+    def __init__(self, thread: "Any") -> None:
+        self._ident, self._own = thread.get_ident, thread.RLock()
+
+    def acquire_lock(self) -> None:
+        if self._ident() not in module_locks._entered:
+            _imp.acquire_lock()
+        self._own.acquire()
+
+    def release_lock(self) -> None:
+        self._own.release()
+        if self._ident() not in module_locks._entered:
+            _imp.release_lock()
+
+
 def _native_locks() -> "dict[str, Any]":
     """Return copies of ``_originals`` that make and take locks of ours."""
     thread = module("_thread")
-    guard = thread.RLock()
-    lock = types.SimpleNamespace(acquire_lock=guard.acquire, release_lock=guard.release)
-    scope = {**vars(_bootstrap), "_thread": thread, "_imp": lock}
+    scope = {**vars(_bootstrap), "_thread": thread, "_imp": _Guard(thread)}
 
     def copied(original: "Any") -> "Any":
         if type(original) is types.FunctionType:
@@ -216,6 +241,41 @@ def _native_locks() -> "dict[str, Any]":
 
     scope["_ModuleLock"] = copied(scope["_ModuleLock"])
     return {name: copied(original) for name, original in _originals.items()}
+
+
+def _somebody_is_in(functions: "dict[str, Any]") -> bool:
+    """Tell whether another thread executes one of these functions, or a method of these classes."""
+    found = [vars(one) if isinstance(one, type) else {"": one} for one in functions.values()]
+    codes = [getattr(one, "__code__", None) for names in found for one in names.values()]
+    for ident, frame in sys._current_frames().items():
+        if ident in module_locks._entered:
+            continue
+        while frame is not None:
+            # the copies have the same code
+            if frame.f_code in codes and frame.f_globals is vars(_bootstrap):
+                return True
+            frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def wait_while_importing() -> None:
+    """Wait until no thread of the program is in an import; in all for some seconds at most.
+
+    A program may never come out of one: one that is run by being imported.
+    """
+    global _looks
+    own = vars(listener)["get_ident"]()  # imported before anybody replaced it
+    while _looks and any(
+        _is_importing(frame) for ident, frame in sys._current_frames().items() if ident != own
+    ):
+        _looks -= 1
+        sleep(_LOOK)
+
+
+def _is_importing(frame: "types.FrameType | None") -> bool:
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def wait_while_patching(main_thread_id: int) -> None:

@@ -3,11 +3,14 @@
 Runs in the parked thread, and never raises into the program. Standard library only.
 """
 
+import sys
+
 from . import lifecycle, renewal
 from .listener import BOOTING, Listener, note
 
-# Seconds until a program that has hardly any descriptors left is looked at again.
-_LATER = 0.5
+# Seconds until a program that has hardly any descriptors left is looked at again; and one that
+# imports what we want, and how often.
+_LATER, _LOOK, _MOST_LOOKS = 0.5, 0.001, 1000
 
 
 def boot(self: Listener) -> None:
@@ -16,6 +19,9 @@ def boot(self: Listener) -> None:
         renewal.renew(self)
         with self.gate:
             from . import descriptors, native, room  # noqa: F401  # all, here: see before_fork
+        native.wait_while_importing()
+        with self.gate:
+            _import_collections_abc()
 
         if not _can_be_spared(self):
             return
@@ -24,7 +30,7 @@ def boot(self: Listener) -> None:
         try:
             with self.gate, native.module_locks(greenlets):
                 from .kernel import boot
-        except ImportError as error:  # beside an import of the program: see import_patiently
+        except ImportError as error:  # beside an import of the program: see kernel.importing
             note("importing the boot again", error)
             native.sleep(0.1)
             with self.gate:
@@ -32,6 +38,26 @@ def boot(self: Listener) -> None:
         boot.launch(self, greenlets, lifecycle.hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
+
+
+def _import_collections_abc() -> None:
+    """Import ``collections.abc``, and let the program's import of it go on at any moment.
+
+    In Python 3.13.0 it replaces itself in ``sys.modules`` when it has begun. Who waits until
+    another thread has imported it is given what is left of it, and finds no name in that.
+    """
+    import _collections_abc
+    import collections
+
+    from .native import sleep
+
+    if sys.version_info < (3, 13):
+        return
+    for _ in range(_MOST_LOOKS):  # the program may be at it
+        if sys.modules.setdefault("collections.abc", _collections_abc) is _collections_abc:
+            break
+        sleep(_LOOK)
+    vars(collections).setdefault("abc", _collections_abc)
 
 
 def _can_be_spared(self: Listener) -> bool:

@@ -1,7 +1,9 @@
 """Programs with habits of their own: signals, their own IPython, modules named like ours."""
 
 import signal
+import socket
 import sys
+import time
 
 import pytest
 from harness import Launcher, wait_for
@@ -149,3 +151,22 @@ def test_a_sub_interpreter_gets_no_console_and_the_main_one_keeps_its(launch: La
     with program.client() as client:
         assert client.value("t") == 42
     assert program.stderr == ""
+
+
+def test_a_client_that_comes_at_once_leaves_the_programs_imports_alone(launch: Launcher) -> None:
+    """Two threads that import the same modules may each wait for what the other has."""
+    source = """
+        import selectors, subprocess, logging.config, concurrent.futures, asyncio, zmq, IPython
+        import time
+        print("imported", flush=True)
+        time.sleep(60)
+    """
+    for number in range(12):
+        program = launch(source)
+        info = program.info
+        time.sleep(0.02 * number)  # when does not matter, but it is to be another moment
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{info['ip']}-{info['shell_port']}")
+            program.wait_for_output("imported")
+        program.stop()
+        assert program.stderr == ""

@@ -70,15 +70,17 @@ def _run(
     failed: Callable[[Any, BaseException], None],
 ) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
-    from rtconsole.native import module_locks
+    from rtconsole.native import module_locks, wait_while_importing
 
     release = descriptors.hold_streams()
     try:
         with module_locks(bool(natives)):
+            wait_while_importing()
             with listener.gate:
                 import logging  # noqa: F401
 
                 hold_imports_first()
+            wait_while_importing()
             with listener.gate:
                 import asyncio  # noqa: F401
 
@@ -86,6 +88,7 @@ def _run(
 
                 imports = own_imports(natives)
             with imports:
+                wait_while_importing()
                 with listener.gate:
                     room.check_threads()
                     from .running import RunningKernel

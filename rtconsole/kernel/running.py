@@ -13,28 +13,10 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole import debuglog, native, recorder, settings
+from rtconsole import debuglog, recorder, settings
 
 from . import freethreading
-
-# In the order in which they build on each other, so that no single import takes long: a
-# fork waits for the one that is under way.
-_IMPORTS = (
-    "asyncio",
-    "traitlets.config",
-    "zmq.eventloop.zmqstream",
-    "tornado.ioloop",
-    "jupyter_client.session",
-    "IPython.core.interactiveshell",
-    "IPython.core.completerlib",
-    "ipykernel.zmqshell",
-    "ipykernel.ipkernel",
-    "ipykernel.control",
-    "rtconsole.kernel.iopub",
-    "rtconsole.kernel.app",
-    "rtconsole.kernel.profile",
-    "rtconsole.kernel.subshells",
-)
+from .importing import load_modules
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to
 # libzmq, and for libzmq to write it.
@@ -49,26 +31,6 @@ _LARGEST_OTHER = 1 << 20
 # Characters of the program's output that are kept for %tail, if RTCONSOLE_HISTORY says
 # nothing: of what was mirrored only.
 _KEPT = 64 << 10
-
-
-def import_patiently(gate: Any, name: str) -> None:
-    """Import a module under the gate, again if that failed beside an import of the program.
-
-    Two threads that import modules which import each other would wait for ever: one of
-    them is given a module that is not complete, and fails with ImportError.
-    """
-    for pause in (0.02, 0.1, 0.5):
-        try:
-            with gate:
-                __import__(name)  # not importlib's: this one minds the program's names
-            return
-        except ModuleNotFoundError:
-            raise
-        except ImportError as error:
-            debuglog.note(f"importing {name} again", error)
-            time.sleep(pause)
-    with gate:
-        __import__(name)
 
 
 def refuse_a_second_life() -> None:
@@ -169,11 +131,7 @@ class RunningKernel:
         import warnings
 
         self.programs_completer = sys.modules.get("IPython.core.completer")
-        for name in _IMPORTS:
-            if native.are_made():
-                native.wait_while_patching(self.listener.main_thread_id)
-            with self.listener.gate:
-                __import__(name)  # not importlib's: this one minds the program's names
+        load_modules(self.listener.gate, self.listener.main_thread_id)
         if (
             self.programs_completer is None
         ):  # it adds a filter for a warning of its own, for everybody
