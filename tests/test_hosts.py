@@ -156,15 +156,16 @@ def test_a_sub_interpreter_gets_no_console_and_the_main_one_keeps_its(launch: La
 def test_a_client_that_comes_at_once_leaves_the_programs_imports_alone(launch: Launcher) -> None:
     """Two threads that import the same modules may each wait for what the other has."""
     source = """
-        import selectors, subprocess, logging.config, concurrent.futures, asyncio, zmq, IPython
-        import time
+        import selectors, subprocess, logging.config, concurrent.futures, email.message
+        import http.client, asyncio, multiprocessing.pool, unittest.mock, traitlets, tornado.web
+        import zmq, jupyter_client, IPython, time
         print("imported", flush=True)
         time.sleep(60)
     """
-    for number in range(12):
+    for number in range(24):
         program = launch(source)
         info = program.info
-        time.sleep(0.02 * number)  # when does not matter, but it is to be another moment
+        time.sleep(0.01 * (number % 12))  # when does not matter, but it is to be another moment
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(f"{info['ip']}-{info['shell_port']}")
             program.wait_for_output("imported")
