@@ -1,6 +1,7 @@
 """Fixtures: a launcher of programs, each test in a home folder of its own."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 
 import pytest
 from harness import EXAMPLES, Launcher, Program
+
+# Programs inherit it ignored from a shell that runs the tests in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
