@@ -69,14 +69,18 @@ def test_who_goes_through_all_modules_loads_none(launch: Launcher, deferred_in: 
     program = launch("import time\nwhile True: time.sleep(0.01)")
     with program.client() as client:
         before = client.value(deferred_in)
-        client.run(
+        reply = client.run(
             """
             import sys
-            for module in list(sys.modules.values()):
+            for module in sys.modules.values():
                 for name in ("__warningregistry__", "__file__", "__wrapped__", "__doc__"):
                     getattr(module, name, None)
+                if hasattr(module, "__path__"):
+                    list(module.__path__)
+                    module.__file__ = getattr(module, "__file__", None)
             """
         )
+        assert reply.status == "ok", reply
         assert client.value(deferred_in) == before
 
 

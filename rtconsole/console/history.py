@@ -27,6 +27,7 @@ def history_of(program: str, env: Mapping[str, str]) -> History:
     path = state_dir(env) / "history" / name
     try:
         # what is typed may hold secrets: not through what another user has put there
+        own_folder(str(path.parent.parent))
         own_folder(str(path.parent), private=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
         os.close(os.open(path, flags, 0o600))

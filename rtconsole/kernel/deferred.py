@@ -57,8 +57,10 @@ class Deferred(ModuleType):
         is_for_kernel = _booting is not None and _booting.thread == threading.get_ident()
         if name == "__path__" and self.__name__ in _paths:
             # Asked for by an import of a submodule, which anybody else's package has been
-            # run before: its modules may import each other in that order only.
-            if is_for_kernel:
+            # run before: its modules may import each other in that order only. Or by who goes
+            # through all of ``sys.modules``, and must not find more of them meanwhile.
+            asker = sys._getframe(1).f_code.co_filename
+            if is_for_kernel or asker != "<frozen importlib._bootstrap>":
                 return _paths[self.__name__]
         elif name[:2] == "__" and name not in _LOADED_FOR:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
