@@ -265,17 +265,19 @@ def wait_while_importing() -> None:
     """
     global _looks
     own = vars(listener)["get_ident"]()  # imported before anybody replaced it
-    while _looks and any(
-        _is_importing(frame) for ident, frame in sys._current_frames().items() if ident != own
-    ):
+    while _looks and _somebody_imports(own):
         _looks -= 1
         sleep(_LOOK)
 
 
-def _is_importing(frame: "types.FrameType | None") -> bool:
-    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
-        frame = frame.f_back
-    return frame is not None
+def _somebody_imports(own: int) -> bool:
+    """Tell whether another thread holds the lock of a module.
+
+    ``sys._current_frames`` would tell it too, but of all interpreters of the process, which is
+    not safe where they do not share a lock (PEP 684).
+    """
+    locks = [reference() for reference in list(vars(_bootstrap)["_module_locks"].values())]
+    return any(lock is not None and lock.owner not in (None, own) for lock in locks)
 
 
 def wait_while_patching(main_thread_id: int) -> None:
