@@ -128,8 +128,8 @@ WAYS = {
             except ChildProcessError: pass
         signal.signal(signal.SIGCHLD, reap)
         null = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        for code in "exit 3", "kill -TERM $$", "exit 0":
-            subprocess.Popen(["sh", "-c", code], **null)
+        codes = "exit 3", "kill -TERM $$", "exit 0"
+        kept = [subprocess.Popen(["sh", "-c", code], **null) for code in codes]  # else it reaps
         while len(reaped) < 3: time.sleep(0.01)
         print(sorted(reaped))
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
