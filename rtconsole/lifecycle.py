@@ -45,6 +45,7 @@ open_unusually = _unusual("open_it")
 tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
 rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
 park_without_signals = _unusual("park_without_signals")
+close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
 
 
 def is_eager(self: Listener) -> bool:

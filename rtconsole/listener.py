@@ -385,9 +385,9 @@ def _at_exit() -> None:
             program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
             python = tried(lambda: os.stat(sys.executable)[1:3], None)
             if not sys.orig_argv or program not in (None, python):  # Python may start again
-                from .unusual import close_for_good
-
-                close_for_good(opened)
+                _later("close_for_good", opened)
+            if opened.state not in (PARKED, RESTING):
+                _later("end_boot", opened)
             opened.state, opened.scope = CLOSED, None
             opened.forget_file()
             if opened.kernel is not None:

@@ -21,6 +21,9 @@ ENDED = "RTCONSOLE_ENDED"
 # Seconds that the end of an interpreter in a process that goes on waits for a boot under way.
 _LONGEST_BOOT = 5.0
 
+# Seconds that the program's end waits for an import of a boot.
+_LONGEST_IMPORT = 0.05
+
 
 def open_it(self: Listener) -> None:
     """Open where the environment, or what is wrong with a folder, makes us.
@@ -157,6 +160,22 @@ def park_without_signals(self: Listener) -> None:
 
     self.state = PARKED
     _thread.start_new_thread(wait, ())
+
+
+def end_boot(self: Listener) -> None:
+    """Stop a boot that the program's end finds under way, at its next import; or just over.
+
+    An interpreter that ends by KeyboardInterrupt ends its process by SIGINT; but it forgets
+    that once any thread runs ``exec`` of a string (Python/pythonrun.c, run_eval_code_obj), as
+    whoever imports a module with a named tuple does. So it is reminded.
+    """
+    self.gate.acquire(timeout=_LONGEST_IMPORT)
+    last = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if isinstance(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        try:
+            exec("raise KeyboardInterrupt")
+        except KeyboardInterrupt:
+            pass
 
 
 def close_for_good(self: Listener) -> None:
