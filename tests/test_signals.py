@@ -71,7 +71,7 @@ WAYS = {
     "SIGINT in input": """
         try:
             send(signal.SIGINT)
-            input("? ")
+            input()  # a prompt might be written by then, or not
         except KeyboardInterrupt as error: print("KeyboardInterrupt", error.args)
         """,
     "SIGINT in a wait for a lock": """
