@@ -96,8 +96,10 @@ def test_a_slow_or_vanished_client_harms_nobody(launch: Launcher, fate: str) -> 
         obedient.do("stop.set(); thread.join(); print('the end', flush=True)")
         seen = watch.wait_for("the end\n")
         printed = obedient.do("answer = printed")
-        account = received_and_dropped(seen)
-        assert sum(account) - 1 == printed
+        # With so small a buffer this one may be too slow as well, and is told so on stderr; a
+        # line that was cut then may count twice.
+        account = received_and_dropped(seen + watch.text("stderr"))
+        assert 0 <= sum(account) - 1 - printed <= 4
         assert memory(program.pid) - before < 60 << 20
         if fate == "stopped":
             client.send_signal(signal.SIGCONT)

@@ -18,14 +18,12 @@ from ipykernel.iostream import IOPubThread
 from .patience import Patience, identity
 from .peers import address_of, connection_of, hang_up, peer_of
 
-# Messages in libzmq's queue to one client; what is more waits here.
-QUEUE_LENGTH = 16
-
-# Of what waits here for a client, so many bytes are kept however much is in libzmq's queue.
-_LEAST = 2 << 20
+# Messages in libzmq's queue to one client; what is more waits here, where it is counted
+# in bytes. With a shorter queue a client that nearly keeps up with a flood would lose some of it.
+QUEUE_LENGTH = 32
 
 # Seconds until a client whose queue is full is tried again, at first and at most.
-_RETRY, _LONGEST_RETRY = 0.001, 0.25
+_RETRY, _LONGEST_RETRY = 0.005, 0.25
 
 
 # What clients say that is heard before something else is done.
@@ -69,9 +67,6 @@ class Subscriber:
         self.greeted = False
         self.waiting: deque[Message] = deque()
         self.size = 0  # of what waits, in bytes
-        # bytes of the messages that libzmq was given last: those that are still in its queue
-        # when that is full
-        self.given: deque[int] = deque(maxlen=QUEUE_LENGTH)
         self.dropped = 0  # lines, since the client was last told
 
     def is_there(self) -> bool:
@@ -81,10 +76,9 @@ class Subscriber:
     def keep(self, message: Message, limit: int) -> None:
         """Let ``message`` wait, and drop the oldest output over ``limit`` bytes.
 
-        What libzmq's queue holds counts. Messages that are no output (a reply's status, a
-        result) are dropped only if these alone are more than the limit.
+        Messages that are no output (a reply's status, a result) are dropped only if these
+        alone are more than the limit.
         """
-        limit = max(limit - sum(self.given), _LEAST)
         self.waiting.append(message)
         self.size += message.size
         if self.size <= limit:
@@ -315,7 +309,6 @@ class IOPub(IOPubThread):
             self.socket.send_multipart([subscriber.tag, *message.frames], zmq.NOBLOCK)
         except zmq.Again:
             return False
-        subscriber.given.append(message.size)
         return True
 
     def _try_again(self) -> None:
