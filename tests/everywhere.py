@@ -75,7 +75,7 @@ def main(arguments):
         started = time.time()
         print(f"\n=== Python {full}: {python}", flush=True)
         install(python, folder)
-        command = [str(folder / "bin" / "python"), "-m", "pytest", *(arguments or ["-n", "4"])]
+        command = [str(folder / "bin" / "python"), "-m", "pytest", *(arguments or ["-n", "3"])]
         status = subprocess.run(command, cwd=str(ROOT), check=False).returncode
         results.append((full, status, time.time() - started))
     print()
