@@ -301,7 +301,10 @@ def early() -> "dict[str, Any]":
 
 def sleep(seconds: float) -> None:
     """Sleep, and let no greenlet run in this thread meanwhile."""
-    module("time").sleep(seconds)
+    found = sys.modules["time"].sleep
+    if type(found) is not types.BuiltinFunctionType:  # replaced
+        found = module("time").sleep
+    found(seconds)
 
 
 def set_main_thread(threading: "Any", ident: int, native_id: int) -> None:
