@@ -18,8 +18,6 @@ import builtins
 import os
 import sys
 import types
-from importlib import _bootstrap
-from importlib.machinery import BuiltinImporter, PathFinder
 
 from . import listener
 
@@ -27,6 +25,12 @@ TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe:
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
+
+# What importlib has its names from. Not from importlib: if the program imports that at the same
+# time, one of the two can be given a second copy.
+_bootstrap: "Any" = sys.modules["_frozen_importlib"]
+_external: "Any" = sys.modules["_frozen_importlib_external"]
+BuiltinImporter, PathFinder = _bootstrap.BuiltinImporter, _external.PathFinder
 
 LIBRARIES = ("gevent", "eventlet")
 
@@ -137,7 +141,7 @@ def _find(name: str) -> "ModuleSpec":
     """Find a module of the standard library, not one of that name beside the script."""
     folders = [os.path.dirname(os.__file__)]
     folders += [entry for entry in sys.path if os.path.basename(entry) in ("lib-dynload", "DLLs")]
-    spec = PathFinder.find_spec(name, folders)
+    spec: ModuleSpec | None = PathFinder.find_spec(name, folders)
     if spec is None:
         raise ImportError(f"no {name} in {folders}")
     return spec

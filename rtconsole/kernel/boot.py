@@ -52,11 +52,9 @@ def _import_threading(main_thread_id: int, main_native_id: int) -> None:
     """
     if "threading" in sys.modules:
         return
-    from importlib import _bootstrap
-
     from rtconsole.native import set_main_thread
 
-    bootstrap: Any = _bootstrap
+    bootstrap: Any = sys.modules["_frozen_importlib"]
     with bootstrap._ModuleLockManager("threading"):
         import threading
 
