@@ -10,18 +10,22 @@ import _socket
 import errno
 import os
 import stat
+import time
 
 from .listener import CHANNELS, dumps, file_name, note, pid_namespace, remove_file, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20
+# No process takes so many seconds to write one, whatever machine it writes it from.
+_OLD = 60.0
 
 
-def sweep(folder: str) -> None:
+def sweep(folder: str, sockets: str = "") -> None:
     """Remove connection files and sockets of processes that are no more, of this user's.
 
     Args:
         folder: of the connection files.
+        sockets: of Unix sockets; if given, those go too that no file speaks of.
     """
     try:
         if hasattr(os, "getpgid"):
@@ -29,6 +33,10 @@ def sweep(folder: str) -> None:
                 pid = _pid(name)
                 if pid and _is_gone(pid):
                     _remove(folder, name, pid)
+                elif name.startswith(".kernel-rt-") and name.endswith(".tmp"):
+                    _remove_unfinished(f"{folder}/{name}")
+            if sockets:
+                _sweep_sockets(sockets, {_pid(name) for name in os.listdir(folder)})
     except OSError as error:
         note("what dead processes left stays", error)
 
@@ -120,11 +128,36 @@ def _remove(folder: str, name: str, pid: int) -> None:
     remove_file(folder, name)
     parent, base = os.path.split(address)
     if base.partition(".")[0] == str(pid) and os.path.basename(parent).startswith("rtconsole"):
-        for number in range(1, len(CHANNELS) + 1):
-            path = f"{address}-{number}"
-            try:
-                left = os.lstat(path)
-            except OSError:
-                continue
-            if stat.S_ISSOCK(left.st_mode) and left.st_uid == os.geteuid():
-                unlink(path)
+        _remove_sockets(address)
+
+
+def _sweep_sockets(folder: str, told_of: set[int]) -> None:
+    """Remove sockets of processes that were killed before a file could tell of them.
+
+    A pool's worker, for one, that is terminated as soon as it is there.
+    """
+    for name in os.listdir(folder):
+        number = name.partition("-")[0].partition(".")[0]  # see Listener.bind
+        # each has a first one, which is removed last
+        if name.endswith("-1") and number.isdigit() and len(number) < 10:
+            pid = int(number)
+            if pid not in told_of and _is_gone(pid) and not is_listening(f"{folder}/{name}"):
+                _remove_sockets(f"{folder}/{name[:-2]}")
+
+
+def _remove_sockets(address: str) -> None:
+    for number in range(len(CHANNELS), 0, -1):
+        path = f"{address}-{number}"
+        try:
+            left = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISSOCK(left.st_mode) and left.st_uid == os.geteuid():
+            unlink(path)
+
+
+def _remove_unfinished(path: str) -> None:
+    """Remove a connection file that was being written, unless somebody may still be at it."""
+    left = os.lstat(path)
+    if left.st_uid == os.geteuid() and abs(time.time() - left.st_mtime) > _OLD:
+        unlink(path)

@@ -76,6 +76,11 @@ def leave_alone(serve_children: bool) -> None:
         listener.hook()
 
 
+def sweep(_: None, files: str, sockets: str) -> None:
+    """See :func:`rtconsole.leftovers.sweep`."""
+    leftovers.sweep(files, sockets)
+
+
 def stop() -> None:
     """Close this process's listener, if it has one."""
     closing, listener.current = of_this_process(listener.current), None

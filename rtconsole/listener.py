@@ -381,7 +381,7 @@ def _at_exit() -> None:
     """Remove the files; the process's end takes the rest with it, if it ends."""
     try:
         if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
-            folder = os.path.dirname(opened.connection_file)
+            files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
             program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
             python = tried(lambda: os.stat(sys.executable)[1:3], None)
             if not sys.orig_argv or program not in (None, python):  # Python may start again
@@ -392,9 +392,8 @@ def _at_exit() -> None:
             opened.forget_file()
             if opened.kernel is not None:
                 opened.kernel.end()
-            if folder and any(name.startswith("kernel-rt-") for name in os.listdir(folder)):
-                from .leftovers import sweep  # of workers that were killed, perhaps
-
-                sweep(folder)
+            left = [name for path in (files, sockets) if path for name in os.listdir(path)]
+            if files and any("kernel-rt-" in name or name.endswith("-1") for name in left):
+                _later("sweep", None, files, sockets)  # of workers that were killed, perhaps
     except Exception as error:  # protects the program's exit
         note("at exit", error)
