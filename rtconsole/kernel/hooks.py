@@ -12,7 +12,7 @@ from typing import Any
 from rtconsole.recorder import hide_frame
 
 from . import cell
-from .publisher import Publisher, programs_threading
+from .publisher import Publisher, Queue, programs_threading
 
 Function = Callable[..., Any]
 
@@ -23,9 +23,10 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     It is called twice in each print of the program, and is all the tax on it: so nothing
     is looked up that could be before, the thread is first asked whether it is the main one,
     and on stdout a line's end belongs to what it ends. Whether the publisher has to be woken
-    is not asked at all: while it sleeps, ``append`` is what wakes it.
+    is not asked at all: while it sleeps, what is appended to wakes it. Of a list and a lock
+    the methods are called by name, which the interpreter does without making an object.
     """
-    newline, owned, append, on = "\n", publisher.owned, publisher.first, True
+    newline, lock, queue, on = "\n", publisher.lock, publisher.queue(), True
     main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
     main, active = programs_threading.main_thread(), programs_threading._active
 
@@ -35,13 +36,13 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         except BaseException as error:
             hide_frame(error)
             raise
-        if text is newline or owned():
-            append(text)
-        else:
-            ident = get_ident()
-            if ident == main_ident:
-                publisher.claim()
-            append((name, main if ident == main_ident else active.get(ident), text))
+        if text is newline or lock._is_owned():
+            queue.append(text)
+            return result
+        ident = get_ident()
+        if ident == main_ident:
+            publisher.claim()
+        queue.append((name, main if ident == main_ident else active.get(ident), text))
         return result
 
     def write(text: str, /) -> Any:
@@ -50,26 +51,32 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         except BaseException as error:
             hide_frame(error)
             raise
-        append((name, main if owned() else active.get(get_ident()), text))
+        queue.append((name, main if lock._is_owned() else active.get(get_ident()), text))
         return result
 
-    def set_append(function: Function) -> None:
-        nonlocal append
-        append = function if on else _ignore
+    def set_queue(other: Queue) -> None:
+        nonlocal queue
+        queue = other if on else _NOWHERE
 
     def disable() -> None:
         nonlocal on
         on = False
-        publisher.bare_hooks.remove(set_append)
-        set_append(_ignore)
+        publisher.bare_hooks.remove(set_queue)
+        set_queue(_NOWHERE)
 
     hook = write_out if name == "stdout" else write
-    publisher.add_bare_hook(set_append)
+    publisher.add_bare_hook(set_queue)
     return ours(hook), disable
 
 
-def _ignore(item: Any) -> None:
-    pass
+class _Nowhere:
+    """Where what is not mirrored any more is appended to."""
+
+    def append(self, item: Any, /) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
 
 
 def tee(

@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from rtconsole.recorder import Recorder
 
@@ -46,6 +46,25 @@ _RUNS = 8
 programs_threading: Any = sys.modules["threading"]
 
 
+class Queue(Protocol):
+    """What hooks append to: the list of what waits, or what wakes its reader first."""
+
+    def append(self, item: Any, /) -> None: ...
+
+
+class First:
+    """The queue of a publisher that sleeps."""
+
+    def __init__(self, publisher: "Publisher") -> None:
+        self._publisher = publisher
+
+    def append(self, item: Any, /) -> None:
+        """Queue what a bare hook has, the first after quiet."""
+        self._publisher.program.append(item)
+        if self._publisher.asleep:
+            self._publisher.wake()
+
+
 class Publisher:
     """Queue and sender.
 
@@ -53,10 +72,10 @@ class Publisher:
         program: what the program wrote and nobody took yet, in order: text that the main
             thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
         main_thread_id: identifier of the program's main thread.
-        owned: tells whether the caller is the main thread, at half the price of its ident.
+        lock: owned by the main thread and nobody else, see :meth:`claim`.
         asleep: whether :meth:`wake` is needed.
         has_newcomers: somebody is to be greeted even if nothing is written.
-        bare_hooks: set what a hook that does not ask for ``asleep`` appends with.
+        bare_hooks: set what a hook that does not ask for ``asleep`` appends to.
         tails: cells that show the program's output.
         encodings: of the bytes written to a stream's buffer.
     """
@@ -97,16 +116,15 @@ class Publisher:
         self._cells: deque[Text] = deque()
         self.program: list[Any] = []
         self.asleep = True
-        self.bare_hooks: list[Callable[[Callable[[Any], None]], None]] = []
+        self.bare_hooks: list[Callable[[Queue], None]] = []
+        self._first = First(self)
         self._timer: asyncio.TimerHandle | None = None
         self._is_last_look = self._was_idle = False
         self._paused = self._spare = 0.0
         self.has_newcomers = False
         # Nobody ever waits for this lock: it is the main thread's from its first print on,
         # since whether it owns one is the cheapest that can be asked of a thread.
-        lock: Any = _thread.RLock()
-        self._lock = lock
-        self.owned: Callable[[], bool] = lock._is_owned
+        self.lock: Any = _thread.RLock()
         self.tails: list[Tail] = []
         self.encodings: dict[str, str] = {}
         self._decoders: dict[str, Any] = {}
@@ -122,7 +140,7 @@ class Publisher:
         """Queue what the program wrote, with the thread that did."""
         ident = _thread.get_ident()
         if ident == self.main_thread_id:
-            if not self.owned():
+            if not self.lock._is_owned():
                 self.claim()
             thread = programs_threading.main_thread()
         else:
@@ -132,29 +150,27 @@ class Publisher:
             self.wake()
 
     def claim(self) -> None:
-        """Let :attr:`owned` know the main thread, which this is."""
-        self._lock.acquire(blocking=False)
-
-    def first(self, item: Any) -> None:
-        """Queue what a bare hook has, the first after quiet."""
-        self.program.append(item)
-        if self.asleep:
-            self.wake()
+        """Let :attr:`lock` know the main thread, which this is."""
+        self.lock.acquire(blocking=False)
 
     def wake(self) -> None:
         """Have what waits sent."""
         self.asleep = False
-        for set_append in self.bare_hooks[:]:
-            set_append(self.program.append)
+        for set_queue in self.bare_hooks[:]:
+            set_queue(self.program)
         try:
             self._loop.call_soon_threadsafe(self._woken)
         except RuntimeError:  # the loop is closed: nobody is there to send it to
             pass
 
-    def add_bare_hook(self, set_append: Callable[[Callable[[Any], None]], None]) -> None:
-        """Enter a hook: it appends with :meth:`first` while the publisher sleeps."""
-        self.bare_hooks.append(set_append)
-        set_append(self.first if self.asleep else self.program.append)
+    def queue(self) -> "Queue":
+        """Return what bare hooks append to just now."""
+        return self._first if self.asleep else self.program
+
+    def add_bare_hook(self, set_queue: "Callable[[Queue], None]") -> None:
+        """Enter a hook, whose queue is set whenever the publisher sleeps, or does no more."""
+        self.bare_hooks.append(set_queue)
+        set_queue(self.queue())
 
     def put(self, stream: str, text: str, parent: dict[str, Any]) -> None:
         """Queue the output of a cell."""
@@ -201,8 +217,8 @@ class Publisher:
             self._is_last_look = self._was_idle = True
             # and one more look: a writer may be in the middle of an append
             self.asleep = True
-            for set_append in self.bare_hooks[:]:
-                set_append(self.first)
+            for set_queue in self.bare_hooks[:]:
+                set_queue(self._first)
         self._step = 2 * pause
         self._timer = self._loop.call_later(pause, self._tick)
 
