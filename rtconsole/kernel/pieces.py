@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 # No message is larger than this, in bytes of its JSON text.
 LARGEST = 950_000
-# Text of so many bytes fits, unless there is much in it that JSON has to escape. How much is
-# not looked for: in a flood that would be as dear as to make the message.
-_FITS = LARGEST * 3 // 4
+# Text is cut into so many bytes: as much as a fast flood has in a window. It fits, unless it is
+# hardly anything but what JSON has to escape; how much is not looked for, which would be as dear
+# as to make the message. Larger ones would fill libzmq's queue, which counts messages.
+_CUT = 1 << 18
 
 
 class Text(NamedTuple):
@@ -65,11 +66,11 @@ def split(text: str) -> Iterator[str]:
 
     Lone surrogates, legal in a str, have no UTF-8: they become escapes.
     """
-    length = _FITS
+    length = _CUT
     if not text.isascii():
         encoded = text.encode("utf-8", "backslashreplace")
         text = encoded.decode()
-        length = max(1, _FITS * len(text) // len(encoded))
+        length = max(1, _CUT * len(text) // len(encoded))
     for at in range(0, len(text), length):
         yield text[at : at + length]
 
