@@ -27,7 +27,7 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
 # next is let in, which libzmq takes a fraction of, until it surely is, and beside somebody who
 # harasses us; until scarce descriptors are looked at again.
-_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 0.25, 0.5
+_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
 
 
 class _Place(NamedTuple):
