@@ -338,6 +338,8 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     """
     if "rtconsole.native" in sys.modules:  # before anything is imported
         sys.modules["rtconsole.native"].after_fork_in_child()
+    if "rtconsole.turns" in sys.modules:
+        sys.modules["rtconsole.turns"].give_back()
     if "RTCONSOLE_EAGER" in os.environ:
         from . import inherited
 

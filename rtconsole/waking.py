@@ -18,7 +18,9 @@ def boot(self: Listener) -> None:
     try:
         renewal.renew(self)
         with self.gate:
-            from . import descriptors, native, room  # noqa: F401  # all, here: see before_fork
+            # all, here: see before_fork
+            from . import descriptors, native, room, turns  # noqa: F401
+        turns.shorten()
         native.wait_while_importing()
         with self.gate:
             _import_collections_abc()
@@ -80,7 +82,9 @@ def boot_failed(self: Listener, error: BaseException) -> None:
     """
     note("the kernel did not boot", error)
     try:
-        from . import room
+        from . import room, turns
+
+        turns.give_back()
 
         room.check_for_a_word()  # before what is told in imports half the standard library
         from . import refusal

@@ -14,7 +14,7 @@ from IPython.core.compilerop import CachingCompiler
 from jupyter_client.session import extract_header
 from traitlets import Type
 
-from rtconsole import __version__
+from rtconsole import __version__, turns
 
 from . import cell, kinds, peers, spawning
 from .audit import Audit
@@ -224,6 +224,7 @@ class Kernel(GuardedKernel):
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         self.output.cell_begins(peers.current().pid)
+        turns.give_back()
         with self._status.cell(), self.interrupts.request():
             await super().execute_request(stream, ident, parent)
 

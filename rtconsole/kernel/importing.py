@@ -9,7 +9,7 @@ of a module in it held.
 import time
 from typing import Any
 
-from rtconsole import debuglog, native
+from rtconsole import debuglog, native, turns
 
 # In the order in which they build on each other, so that no single import takes long: a
 # fork waits for the one that is under way.
@@ -42,6 +42,7 @@ def load_modules(gate: Any, main_thread_id: int) -> None:
         main_thread_id: identifier of the program's main thread.
     """
     for name in _IMPORTS:
+        turns.shorten()
         parts = name.split(".")
         for count in range(1, len(parts) + 1):
             native.wait_while_importing()

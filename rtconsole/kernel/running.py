@@ -13,7 +13,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole import debuglog, recorder, settings
+from rtconsole import debuglog, recorder, settings, turns
 
 from . import freethreading
 from .importing import load_modules
@@ -150,6 +150,7 @@ class RunningKernel:
         self.listener.kernel = self
         self.listener.state = "running"
         built()
+        turns.give_back()
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
