@@ -251,7 +251,7 @@ def _somebody_is_in(functions: "dict[str, Any]") -> bool:
     """Tell whether another thread executes one of these functions, or a method of these classes."""
     found = [vars(one) if isinstance(one, type) else {"": one} for one in functions.values()]
     codes = [getattr(one, "__code__", None) for names in found for one in names.values()]
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in current_frames().items():
         if ident in module_locks._entered:
             continue
         while frame is not None:
@@ -277,8 +277,7 @@ def wait_while_importing() -> None:
 def _somebody_imports(own: int) -> bool:
     """Tell whether another thread holds the lock of a module.
 
-    ``sys._current_frames`` would tell it too, but of all interpreters of the process, which is
-    not safe where they do not share a lock (PEP 684).
+    The frames would tell it too, but cannot always be had: see :func:`current_frames`.
     """
     locks = [reference() for reference in list(vars(_bootstrap)["_module_locks"].values())]
     return any(lock is not None and lock.owner not in (None, own) for lock in locks)
@@ -287,13 +286,36 @@ def _somebody_imports(own: int) -> bool:
 def wait_while_patching(main_thread_id: int) -> None:
     """Wait until the main thread is not just about patching: eventlet changes ``sys.modules``."""
     for _ in range(_MOST_LOOKS):
-        frame = sys._current_frames().get(main_thread_id)
+        frame = current_frames().get(main_thread_id)
         while frame is not None and frame.f_globals.get("__name__") not in _PATCHING:
             frame = frame.f_back
         if frame is None:
             return
         del frame
         sleep(_LOOK)
+
+
+def current_frames() -> "dict[int, types.FrameType]":
+    """Return ``sys._current_frames()``, or nothing where to call that is not safe.
+
+    It looks at the threads of all interpreters of the process, and makes objects of their
+    frames: beside one that runs under a lock of its own (PEP 684) memory is overrun.
+    """
+    return {} if sys.version_info >= (3, 12) and _has_other_locks() else sys._current_frames()
+
+
+def _has_other_locks() -> bool:
+    try:
+        if sys.version_info < (3, 13):  # it does not tell whose lock they use
+            return len(__import__("_xxsubinterpreters").list_all()) > 1
+        known = __import__("_interpreters")
+        own, *_ = known.get_current()
+        others = [one[0] for one in known.list_all() if one[0] != own]
+        return any(known.get_config(other).gil == "own" for other in others)
+    except (ImportError, AttributeError):  # a Python without them has none
+        return False
+    except Exception:  # protects the program: one of them has just ended, say
+        return True
 
 
 def early() -> "dict[str, Any]":

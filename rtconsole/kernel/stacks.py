@@ -4,13 +4,18 @@ Not :mod:`traceback`, which fills the program's ``linecache``, and not ``threadi
 which takes a lock that a thread of the program may hold.
 """
 
+import faulthandler
 import linecache
 import os
+import re
 import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Collection
 from typing import Any
+
+from rtconsole import native
 
 _LONGEST_SOURCE = 1 << 22  # bytes
 # Ours may be another one: rtconsole.native.
@@ -39,16 +44,8 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
         _programs_threading.main_thread()
     )  # in a program with greenlets it has another ident
     threads: list[dict[str, Any]] = []
-    for ident, innermost in sys._current_frames().items():
+    for ident, stack in (_of_frames() or _of_faulthandler()).items():
         thread = known.get(ident)
-        stack: list[dict[str, Any]] = []
-        frame: Any = innermost
-        while frame is not None:
-            code = frame.f_code
-            place = {"file": code.co_filename, "line": frame.f_lineno or 0}
-            stack.append({**place, "function": code.co_qualname})
-            frame = frame.f_back
-        stack.reverse()
         threads.append(
             {
                 "name": str(thread.name) if thread is not None else "not a Python thread",
@@ -60,7 +57,6 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
                 "stack": stack,
             }
         )
-    del frame, innermost
     sources: dict[str, list[str]] = {}
     for thread in threads:
         for place in thread["stack"]:
@@ -71,6 +67,41 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
             place["source"] = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     threads.sort(key=lambda thread: (not thread["main"], thread["console"]))
     return threads
+
+
+def _of_frames() -> dict[int, list[dict[str, Any]]]:
+    """Return the stack of each thread, the innermost frame last; empty if that is not safe."""
+    stacks: dict[int, list[dict[str, Any]]] = {}
+    for ident, innermost in native.current_frames().items():
+        stack = stacks[ident] = []
+        frame: Any = innermost
+        while frame is not None:
+            code = frame.f_code
+            place = {"file": code.co_filename, "line": frame.f_lineno or 0}
+            stack.append({**place, "function": code.co_qualname})
+            frame = frame.f_back
+        stack.reverse()
+    return stacks
+
+
+def _of_faulthandler() -> dict[int, list[dict[str, Any]]]:
+    """Return likewise what ``faulthandler`` writes, which makes no objects of frames.
+
+    Of 100 threads and 100 frames at most, with names of 500 characters.
+    """
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        text = file.read().decode("ascii", "replace")
+    stacks: dict[int, list[dict[str, Any]]] = {}
+    for part in re.split(r"^(?=Thread |Current thread )", text, flags=re.MULTILINE):
+        if head := re.match(r"(?:Current t|T)hread (0x[0-9a-f]+)", part):
+            places = re.findall(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$', part, re.MULTILINE)
+            stacks[int(head[1], 16)] = [
+                {"file": name, "line": int(line) if line.isdigit() else 0, "function": function}
+                for name, line, function in reversed(places)
+            ]
+    return stacks
 
 
 def as_text(threads: list[dict[str, Any]]) -> str:
