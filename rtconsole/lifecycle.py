@@ -340,6 +340,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         sys.modules["rtconsole.native"].after_fork_in_child()
     if "rtconsole.turns" in sys.modules:
         sys.modules["rtconsole.turns"].give_back()
+        sys.modules["rtconsole.descriptors"].after_fork_in_child()
     if "RTCONSOLE_EAGER" in os.environ:
         from . import inherited
 

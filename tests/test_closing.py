@@ -137,3 +137,75 @@ def test_a_cell_that_runs_processes_leaves_no_descriptor(launch: Launcher) -> No
         code = "import subprocess; subprocess.run(['true']); len(os.listdir('/proc/self/fd'))"
         first = client.run(code).result
         assert client.run(f"{code}; {code}; {code}").result == first
+
+
+# Closes descriptors, and those numbers once more when told to: it has no others meanwhile.
+TWICE = """
+import os, time
+numbers = [os.dup(0) for _ in range(9)]
+for number in numbers: os.close(number)
+print("closed", flush=True)
+while not os.path.exists("again"): time.sleep(0.01)
+for number in numbers:
+    try: os.close(number)
+    except OSError: pass
+print("again", flush=True)
+while not os.path.exists("end"): time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("when", ["before the kernel boots", "before another client comes"])
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_a_program_that_closes_a_descriptor_twice_closes_none_of_ours(
+    launch: Launcher, transport: str, when: str
+) -> None:
+    source = TWICE
+    if "another" in when:
+        source = source.replace("import os, time\n", "import os, time\n" + WAIT_FOR_KERNEL)
+    program = launch(source, cwd=launch.home, env={"RTCONSOLE_TRANSPORT": transport})
+    with program.client() as first:
+        assert first.run("1").result == "1"
+        (launch.home / "kernel").touch()
+        program.wait_for_output("closed")
+        with program.client() as second:
+            assert second.run("2").result == "2"
+            (launch.home / "again").touch()
+            program.wait_for_output("again")
+            for client in (first, second):
+                assert client.run("6 * 7").result == "42"
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+
+
+WAIT_FOR_KERNEL = 'while not os.path.exists("kernel"): time.sleep(0.01)\n'
+
+
+def test_children_have_none_of_the_numbers_that_are_held_for_a_moment(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os
+        def held():
+            links = []
+            for name in os.listdir("/proc/self/fd"):
+                try: links.append(os.readlink(f"/proc/self/fd/{name}"))
+                except OSError: pass
+            return sum("memfd:rtconsole" in link for link in links)
+        for number in [os.dup(0) for _ in range(9)]: os.close(number)
+        seen, left = 0, 0
+        while not os.path.exists("end"):
+            seen = max(seen, held())
+            pid = os.fork()
+            if pid == 0: os._exit(min(held(), 100))
+            left = max(left, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        print(seen, left, held())
+        """,
+        cwd=launch.home,
+    )
+    for _ in range(5):
+        with program.client() as client:
+            assert client.run("1").result == "1"
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+    seen, left, after = map(int, program.stdout.split())
+    assert (left, after) == (0, 0)
+    assert seen > 9, "nothing was held while somebody forked"

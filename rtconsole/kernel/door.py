@@ -73,10 +73,10 @@ class Door:
         if sockets and tries:  # libzmq's thread has not come to it yet
             self._loop.call_later(_SOON, self.shut, sockets, tries - 1)
 
-    def _hold_streams(self) -> None:
-        """Let libzmq's new connections have no standard stream's number."""
+    def _hold_numbers(self) -> None:
+        """Let libzmq's new connection have no number that the program has used."""
         if self._held is None:
-            self._release = descriptors.hold_streams()
+            self._release = descriptors.hold_numbers()
         else:
             self._held.cancel()
         self._held = self._loop.call_later(_ACCEPTED, self._let_go)
@@ -95,7 +95,7 @@ class Door:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
         if not is_full:
-            self._hold_streams()
+            self._hold_numbers()
             if not self._arm(place, _ONE):
                 return  # the program has closed it
         pause = _LATER if is_full else _SLOWLY if self._is_harassed() else _NEXT

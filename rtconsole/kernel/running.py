@@ -24,6 +24,9 @@ _EXIT_PATIENCE = 0.03
 _EXIT_WRITE = 0.002
 _STOP_PATIENCE = 2.0
 
+# How far up the kernel's descriptors begin: the program may close its last ones once more.
+_BEYOND = 16
+
 # Bytes of a frame from a client: a cell with all that a widget sends along; all else.
 _LARGEST = {"shell": 128 << 20, "control": 16 << 20}
 _LARGEST_OTHER = 1 << 20
@@ -71,7 +74,7 @@ class RunningKernel:
             from .spared import Spared, endpoints_of
 
         self.spared = Spared(endpoints_of(self._info), *(listener.pipe or ()))
-        with self.spared.opening():
+        with self.spared.opening(_BEYOND):
             self._context = zmq.Context()
             self._heartbeat_context = zmq.Context()
             self._start_heartbeat()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rtconsole import descriptors
+
 # What libzmq and event loops make, eventfd(2), epoll(7) and sockets; a listener's pipe.
 _KINDS = ("anon_inode:[event", "socket:[", "pipe:[")
 
@@ -30,15 +32,19 @@ class Spared:
         self._kinds = {fd: _kind(fd) for fd in also}
 
     @contextmanager
-    def opening(self) -> Iterator[None]:
+    def opening(self, beyond: int = 0) -> Iterator[None]:
         """Take descriptors that are opened in the with block for the kernel's.
 
         Those of other threads in that time, too: to spare one too many is no harm.
+
+        Args:
+            beyond: see :func:`rtconsole.descriptors.hold_numbers`.
         """
-        before = _open()
+        release, before = descriptors.hold_numbers(beyond), _open()
         try:
             yield
         finally:
+            release()
             for fd, kind in _open().items():
                 if fd not in before and kind.startswith(_KINDS):
                     self._kinds[fd] = kind
