@@ -25,7 +25,7 @@ def test_a_program_that_computes_has_its_interval_back_once_the_kernel_runs(
         assert client.value("(interval(), seen)") == (PYTHONS, {PYTHONS, OURS})
         assert client.value("(seen.clear(), interval())") == (None, PYTHONS)
         wait_for(lambda: client.value("seen") == {PYTHONS}, "a look at it")
-        client.run("done = True")
+        client.send("done = True")
     assert program.wait() == 0
 
 
@@ -34,7 +34,7 @@ def test_an_interval_that_the_program_has_set_is_left_alone(launch: Launcher) ->
     program.wait_for_output("ready")
     with program.client() as client:
         assert client.value("(interval(), seen)") == (1000, {1000})
-        client.run("done = True")
+        client.send("done = True")
     assert program.wait() == 0
 
 
@@ -44,7 +44,7 @@ def test_an_interval_that_the_program_sets_meanwhile_stays(launch: Launcher) -> 
     program.wait_for_output("ready")
     with program.client() as client:
         assert client.value("interval()") == 2000
-        client.run("done = True")
+        client.send("done = True")
     assert program.wait() == 0
 
 
@@ -66,5 +66,5 @@ def test_a_child_that_is_forked_amid_a_boot_has_pythons(launch: Launcher) -> Non
     program.wait_for_output("ready")
     with program.client() as client:
         assert client.value("forked[1]") == PYTHONS // 100
-        client.run("done = True")
+        client.send("done = True")
     assert program.wait() == 0
