@@ -176,3 +176,52 @@ def test_a_spawned_multiprocessing_child_has_its_functions_in_reach(launch: Laun
         assert client.value("work.__module__") == "__mp_main__"
         client.send("os._exit(0)")
     assert program.wait() == 0
+
+
+def test_a_sleep_of_the_programs_is_its_own_while_a_cell_runs_and_interrupted_in_it(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import os, pickle, time
+        sleep, seen = time.sleep, []
+        def wait(seconds):  # a function that the interpreter has had time to specialize
+            time.sleep(seconds)
+        while not os.path.exists("go"):
+            wait(0.001)
+            try:
+                seen.append(pickle.loads(pickle.dumps(sleep)) is time.sleep is sleep)
+            except Exception as error:
+                seen.append(repr(error))
+        print(type(time))
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("while len(seen) < 200: pass")
+        client.run("del seen[:]\nwhile len(seen) < 100: pass")
+        assert set(client.value("seen")) == {True}
+        # what a cell took may be bound, shown and pickled like the original, by any thread
+        reply = client.run(
+            """
+            import pickle, threading, time
+            from time import sleep as nap
+            class Napper: rest = time.sleep
+            Napper().rest(0)
+            found = []
+            pickled = lambda: found.append(pickle.loads(pickle.dumps(nap)) is sleep)
+            thread = threading.Thread(target=pickled)
+            thread.start()
+            thread.join()
+            print(nap, nap.__module__, nap.__name__, found, hasattr(time, "nothing"))
+            """
+        )
+        assert reply.stdout == "<built-in function sleep> time sleep [True] False\n", reply
+        for cell in ("wait(60)", "time.sleep(60)"):
+            request = client.send(cell)
+            wait_for(lambda: client.iopub("execute_input"), "the cell")
+            client.interrupt()
+            assert client.finish(request).error == "KeyboardInterrupt"
+    (launch.home / "go").touch()
+    assert program.wait() == 0, program.describe()
+    assert (program.stdout, program.stderr) == ("<class 'module'>\n", "")

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import partial
-from types import FunctionType
+from functools import partial, update_wrapper
+from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
 from rtconsole.recorder import hide_frame
@@ -144,7 +144,7 @@ class Routes:
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
-        self._replace(_programs_time, "sleep", _sleep)
+        self._route_sleep()
         self._replace(_programs_os, "close", partial(_close, self._spared))
         self._replace(_programs_os, "closerange", partial(_closerange, self._spared))
         if "getpass" in sys.modules:
@@ -153,6 +153,20 @@ class Routes:
             self._replace(owner, name, make)
         for owner, inside in self._singletons:
             self._replace(owner, "_instance", partial(ContextSingleton, inside))
+
+    def _route_sleep(self) -> None:
+        if type(_programs_time) is not ModuleType:  # the program has made it something else
+            return
+        _RoutedTime.original = vars(_programs_time).get("sleep")
+        _RoutedTime.router = _Sleep(_RoutedTime.original)
+        _programs_time.__class__ = _RoutedTime
+
+        def undo() -> None:
+            its_class: type = type(_programs_time)
+            if its_class is _RoutedTime:
+                _programs_time.__class__ = ModuleType
+
+        self._undo.append(undo)
 
     def abandon(self) -> None:
         """In a forked child: no cell runs there."""
@@ -225,21 +239,61 @@ def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
     return displayhook
 
 
-def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
-    def sleep(seconds: float, /) -> None:
+class _Sleep:
+    """What a cell finds as ``time.sleep``: in the cell it naps, elsewhere it is the original.
+
+    No function: one would be bound by a class that it is assigned in, as the original is not,
+    and pickled only where ``time.sleep`` is this very object.
+    """
+
+    def __init__(self, original: Any) -> None:
+        self._original = original
+        update_wrapper(self, original)
+
+    def __call__(self, seconds: float, /) -> None:
+        original = self._original
         try:
             if running() is None:
-                return original(seconds)
+                original(seconds)
+                return
             end = time.monotonic() + seconds
             original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
             while (left := end - time.monotonic()) > 0:
                 original(min(left, _NAP))
-            return None
         except BaseException as error:
             hide_frame(error)
             raise
 
-    return sleep
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from pkgutil import resolve_name
+
+        return resolve_name, ("time:sleep",)
+
+
+class _RoutedTime(ModuleType):
+    """The class of the module ``time`` while a cell runs.
+
+    To replace ``time.sleep`` itself would be seen by the program: it is handed to other processes
+    (``executor.submit(time.sleep, 1)``), and to pickle a function that was taken from the module
+    before a cell began or ended would fail. No property, either: Python 3.14 and 3.15 pass over
+    those of a module's class where they know the module's dict.
+    """
+
+    original: Any = None
+    router: Any = None
+
+    def __getattribute__(self, name: str) -> Any:
+        try:
+            found = ModuleType.__getattribute__(self, name)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        if name == "sleep" and found is _RoutedTime.original and running() is not None:
+            return _RoutedTime.router
+        return found
 
 
 def _close(spared: Spared, original: Callable[[int], None]) -> Callable[[int], None]:
