@@ -8,10 +8,6 @@ in one module: at start-up the number of modules is what costs.
 import os
 import sys
 
-TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ON = ("1", "true", "yes", "on")
 OFF = ("", "0", "false", "no", "off")
 
@@ -56,48 +52,29 @@ def activate() -> None:
             if reason != "off":
                 _note(reason)
             return
-        if is_main_interpreter():
-            _without_delay(_start)
+        if not is_main_interpreter():
+            return
+        if "RTCONSOLE_ENDED" in os.environ:  # C has ended an interpreter of this process before
+            from rtconsole import unusual
+
+            if reason := unusual.lives_again():
+                _note(f"no console: {reason}")
+                return
+        kind, what, arguments = program(sys.orig_argv)
+        if reason := skipped_because(kind, what, arguments):
+            from rtconsole import lifecycle
+
+            _note(f"no console for {label(kind, what)}: {reason}")
+            lifecycle.leave_alone(serve_children=is_fork_server(what))
+            return
+        from rtconsole import listener
+
+        listener.start(label(kind, what))
     except (
         Exception,
         SystemExit,
     ) as error:  # protects the program's start
         _note("no console", error)
-
-
-def _start() -> None:
-    if "RTCONSOLE_ENDED" in os.environ:  # C has ended an interpreter of this process before
-        from rtconsole import unusual
-
-        if reason := unusual.lives_again():
-            _note(f"no console: {reason}")
-            return
-    kind, what, arguments = program(sys.orig_argv)
-    if reason := skipped_because(kind, what, arguments):
-        from rtconsole import lifecycle
-
-        _note(f"no console for {label(kind, what)}: {reason}")
-        lifecycle.leave_alone(serve_children=is_fork_server(what))
-        return
-    from rtconsole import listener
-
-    listener.start(label(kind, what))
-
-
-def _without_delay(function: "Callable[[], None]") -> None:
-    """Call ``function``, whose imports are made even where Python puts all off (PEP 810).
-
-    Else ours would be made when they are used: by the parked thread, perhaps while the program
-    forks, and from the script's folder, which comes first by then.
-    """
-    if sys.version_info < (3, 15) or sys.get_lazy_imports() != "all":
-        function()
-        return
-    sys.set_lazy_imports("normal")  # no line of the program's has run
-    try:
-        function()
-    finally:
-        sys.set_lazy_imports("all")
 
 
 def off_because() -> "str | None":

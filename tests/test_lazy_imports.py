@@ -57,3 +57,24 @@ def test_where_all_are_put_off_the_kernels_imports_are_made_and_are_its_own(
 ) -> None:
     lines = run(launch, "all", *NAMES)
     assert lines == ["['html', 'side', 'value'] True", "True None", "ran side", "41"]
+
+
+def test_what_a_kernel_is_made_of_is_imported_at_once(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, sys, time
+        def put_off(*packages):
+            return [
+                (name, key) for name, module in list(sys.modules.items())
+                if name.partition(".")[0] in packages
+                for key, value in list(vars(module).items())
+                if type(value).__name__ == "lazy_import"
+            ]
+        while True: time.sleep(0.01)
+        """,
+        python=[sys.executable, "-X", "lazy_imports=all"],
+    )
+    with program.client() as client:
+        names = "'ipykernel', 'IPython', 'jupyter_client', 'tornado', 'traitlets', 'zmq'"
+        assert client.value(f"put_off({names})") == []
+        assert client.value("len([n for n in sys.modules if n.startswith('IPython')])") > 20
