@@ -184,6 +184,7 @@ def test_a_sleep_of_the_programs_is_its_own_while_a_cell_runs_and_interrupted_in
     program = launch(
         """
         import os, pickle, time
+        import cloudpickle  # by value what is in __main__, and modules by their type
         sleep, seen = time.sleep, []
         def wait(seconds):  # a function that the interpreter has had time to specialize
             time.sleep(seconds)
@@ -191,6 +192,7 @@ def test_a_sleep_of_the_programs_is_its_own_while_a_cell_runs_and_interrupted_in
             wait(0.001)
             try:
                 seen.append(pickle.loads(pickle.dumps(sleep)) is time.sleep is sleep)
+                cloudpickle.loads(cloudpickle.dumps(wait))(0)
             except Exception as error:
                 seen.append(repr(error))
         print(type(time))

@@ -295,6 +295,17 @@ class _RoutedTime(ModuleType):
             return _RoutedTime.router
         return found
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Be pickled by who pickles modules: cloudpickle and dill know them by their exact type."""
+        from importlib import import_module
+
+        return import_module, (self.__name__,)
+
+
+# As it is called and shown: what goes by the name finds what it knows.
+_RoutedTime.__name__ = _RoutedTime.__qualname__ = ModuleType.__qualname__
+_RoutedTime.__module__ = ModuleType.__module__
+
 
 def _close(spared: Spared, original: Callable[[int], None]) -> Callable[[int], None]:
     def close(fd: int) -> None:
