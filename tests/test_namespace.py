@@ -219,6 +219,17 @@ def test_a_sleep_of_the_programs_is_its_own_while_a_cell_runs_and_interrupted_in
             """
         )
         assert reply.stdout == "<built-in function sleep> time sleep [True] False\n", reply
+        reply = client.run(
+            """
+            from unittest import mock
+            with mock.patch("time.sleep") as fake:
+                wait(7)
+            print(fake.call_count > 0, vars(time)["sleep"] is sleep)
+            try: time.nothing
+            except AttributeError as error: print(error)
+            """
+        )
+        assert reply.stdout == "True True\nmodule 'time' has no attribute 'nothing'\n", reply
         for cell in ("wait(60)", "time.sleep(60)"):
             request = client.send(cell)
             wait_for(lambda: client.iopub("execute_input"), "the cell")

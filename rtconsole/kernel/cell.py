@@ -273,13 +273,16 @@ class _Sleep:
         return resolve_name, ("time:sleep",)
 
 
+_attribute_of = ModuleType.__getattribute__
+
+
 class _RoutedTime(ModuleType):
     """The class of the module ``time`` while a cell runs.
 
     To replace ``time.sleep`` itself would be seen by the program: it is handed to other processes
     (``executor.submit(time.sleep, 1)``), and to pickle a function that was taken from the module
-    before a cell began or ended would fail. No property, either: Python 3.14 and 3.15 pass over
-    those of a module's class where they know the module's dict.
+    before a cell began or ended would fail. No property, either: who looks at classes sees it, and
+    Python 3.14 and 3.15 pass over those of a module's class where they know the module's dict.
     """
 
     original: Any = None
@@ -287,7 +290,7 @@ class _RoutedTime(ModuleType):
 
     def __getattribute__(self, name: str) -> Any:
         try:
-            found = ModuleType.__getattribute__(self, name)
+            found = _attribute_of(self, name)
         except BaseException as error:
             hide_frame(error)
             raise
