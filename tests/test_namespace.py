@@ -178,20 +178,21 @@ def test_a_spawned_multiprocessing_child_has_its_functions_in_reach(launch: Laun
     assert program.wait() == 0
 
 
-def test_a_sleep_of_the_programs_is_its_own_while_a_cell_runs_and_interrupted_in_it(
+def test_the_programs_sleep_and_close_are_its_own_while_a_cell_runs(
     launch: Launcher,
 ) -> None:
     program = launch(
         """
         import os, pickle, time
         import cloudpickle  # by value what is in __main__, and modules by their type
-        sleep, seen = time.sleep, []
+        sleep, close, seen = time.sleep, os.close, []
         def wait(seconds):  # a function that the interpreter has had time to specialize
             time.sleep(seconds)
         while not os.path.exists("go"):
             wait(0.001)
             try:
                 seen.append(pickle.loads(pickle.dumps(sleep)) is time.sleep is sleep)
+                seen.append(os.close is close)  # as shutil.rmtree asks
                 cloudpickle.loads(cloudpickle.dumps(wait))(0)
             except Exception as error:
                 seen.append(repr(error))

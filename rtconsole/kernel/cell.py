@@ -144,9 +144,9 @@ class Routes:
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
-        self._route_sleep()
-        self._replace(_programs_os, "close", partial(_close, self._spared))
-        self._replace(_programs_os, "closerange", partial(_closerange, self._spared))
+        self._route(_programs_time, "sleep", _Sleep)
+        self._route(_programs_os, "close", partial(_close, self._spared))
+        self._route(_programs_os, "closerange", partial(_closerange, self._spared))
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
         for owner, name, make in self._others:
@@ -154,17 +154,22 @@ class Routes:
         for owner, inside in self._singletons:
             self._replace(owner, "_instance", partial(ContextSingleton, inside))
 
-    def _route_sleep(self) -> None:
-        if type(_programs_time) is not ModuleType:  # the program has made it something else
+    def _route(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Have a cell, and nobody else, find ``make(original)`` in a module of the program's."""
+        kind: type = type(owner)
+        if kind not in (ModuleType, _RoutedModule):  # the program has made it something else
             return
-        _RoutedTime.original = vars(_programs_time).get("sleep")
-        _RoutedTime.router = _Sleep(_RoutedTime.original)
-        _programs_time.__class__ = _RoutedTime
+        original = vars(owner).get(name)
+        router = make(original)
+        if isinstance(router, FunctionType):
+            router.__module__, router.__qualname__ = owner.__name__, name
+        _routes[name] = original, router
+        owner.__class__ = _RoutedModule
 
         def undo() -> None:
-            its_class: type = type(_programs_time)
-            if its_class is _RoutedTime:
-                _programs_time.__class__ = ModuleType
+            its_class: type = type(owner)
+            if its_class is _RoutedModule:
+                owner.__class__ = ModuleType
 
         self._undo.append(undo)
 
@@ -274,19 +279,19 @@ class _Sleep:
 
 
 _attribute_of = ModuleType.__getattribute__
+# By name: the original, and what a cell finds.
+_routes: dict[str, tuple[Any, Any]] = {}
 
 
-class _RoutedTime(ModuleType):
-    """The class of the module ``time`` while a cell runs.
+class _RoutedModule(ModuleType):
+    """The class of the modules ``time`` and ``os`` while a cell runs.
 
-    To replace ``time.sleep`` itself would be seen by the program: it is handed to other processes
-    (``executor.submit(time.sleep, 1)``), and to pickle a function that was taken from the module
-    before a cell began or ended would fail. No property, either: who looks at classes sees it, and
-    Python 3.14 and 3.15 pass over those of a module's class where they know the module's dict.
+    To replace a function in them would be seen by the program. It is handed to other processes
+    (``executor.submit(time.sleep, 1)``), and one that was taken from the module before a cell began
+    or ended could not be pickled; it is compared (``func is os.close`` in ``shutil.rmtree``, which
+    fails if it was another one a moment ago). No property, either: who looks at classes sees it,
+    and Python 3.14 and 3.15 pass over those of a module's class where they know the module's dict.
     """
-
-    original: Any = None
-    router: Any = None
 
     def __getattribute__(self, name: str) -> Any:
         try:
@@ -294,8 +299,10 @@ class _RoutedTime(ModuleType):
         except BaseException as error:
             hide_frame(error)
             raise
-        if name == "sleep" and found is _RoutedTime.original and running() is not None:
-            return _RoutedTime.router
+        if name in _routes and running() is not None:
+            original, router = _routes[name]
+            if found is original:
+                return router
         return found
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -306,8 +313,8 @@ class _RoutedTime(ModuleType):
 
 
 # As it is called and shown: what goes by the name finds what it knows.
-_RoutedTime.__name__ = _RoutedTime.__qualname__ = ModuleType.__qualname__
-_RoutedTime.__module__ = ModuleType.__module__
+_RoutedModule.__name__ = _RoutedModule.__qualname__ = ModuleType.__qualname__
+_RoutedModule.__module__ = ModuleType.__module__
 
 
 def _close(spared: Spared, original: Callable[[int], None]) -> Callable[[int], None]:
