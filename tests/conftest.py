@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from harness import EXAMPLES, Launcher, Program
 
-# Programs inherit it ignored from a shell that runs the tests in the background.
+# Programs inherit these ignored from a shell that runs the tests in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGQUIT"):
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -176,3 +176,66 @@ def test_a_spawned_multiprocessing_child_has_its_functions_in_reach(launch: Laun
         assert client.value("work.__module__") == "__mp_main__"
         client.send("os._exit(0)")
     assert program.wait() == 0
+
+
+def test_the_programs_sleep_and_close_are_its_own_while_a_cell_runs(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import os, pickle, time
+        import cloudpickle  # by value what is in __main__, and modules by their type
+        sleep, close, seen = time.sleep, os.close, []
+        def wait(seconds):  # a function that the interpreter has had time to specialize
+            time.sleep(seconds)
+        while not os.path.exists("go"):
+            wait(0.001)
+            try:
+                seen.append(pickle.loads(pickle.dumps(sleep)) is time.sleep is sleep)
+                seen.append(os.close is close)  # as shutil.rmtree asks
+                cloudpickle.loads(cloudpickle.dumps(wait))(0)
+            except Exception as error:
+                seen.append(repr(error))
+        print(type(time))
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("while len(seen) < 200: pass")
+        client.run("del seen[:]\nwhile len(seen) < 100: pass")
+        assert set(client.value("seen")) == {True}
+        # what a cell took may be bound, shown and pickled like the original, by any thread
+        reply = client.run(
+            """
+            import pickle, threading, time
+            from time import sleep as nap
+            class Napper: rest = time.sleep
+            Napper().rest(0)
+            found = []
+            pickled = lambda: found.append(pickle.loads(pickle.dumps(nap)) is sleep)
+            thread = threading.Thread(target=pickled)
+            thread.start()
+            thread.join()
+            print(nap, nap.__module__, nap.__name__, found, hasattr(time, "nothing"))
+            """
+        )
+        assert reply.stdout == "<built-in function sleep> time sleep [True] False\n", reply
+        reply = client.run(
+            """
+            from unittest import mock
+            with mock.patch("time.sleep") as fake:
+                wait(7)
+            print(fake.call_count > 0, vars(time)["sleep"] is sleep)
+            try: time.nothing
+            except AttributeError as error: print(error)
+            """
+        )
+        assert reply.stdout == "True True\nmodule 'time' has no attribute 'nothing'\n", reply
+        for cell in ("wait(60)", "time.sleep(60)"):
+            request = client.send(cell)
+            wait_for(lambda: client.iopub("execute_input"), "the cell")
+            client.interrupt()
+            assert client.finish(request).error == "KeyboardInterrupt"
+    (launch.home / "go").touch()
+    assert program.wait() == 0, program.describe()
+    assert (program.stdout, program.stderr) == ("<class 'module'>\n", "")

@@ -17,8 +17,13 @@ import sys, threading, _thread, time, select, selectors, socket, queue, os, subp
 
 used = []
 
+# While a cell runs, the program's functions pass through ones of the console's.
+through = {("rtconsole.kernel.cell", name) for name in ("sleep", "close", "closerange")}
+
 def see(name):
     frame = sys._getframe(2)
+    if (frame.f_globals.get("__name__"), frame.f_code.co_name) in through:
+        frame = frame.f_back
     used.append((name, frame.f_globals.get("__name__", ""), frame.f_code.co_name))
 
 def note(name, original):
@@ -51,10 +56,7 @@ def patch_all():
                 setattr(module, name, note(f"{module.__name__}.{name}", getattr(module, name)))
 
 def used_by(*packages):
-    # while a cell runs, the program's time.sleep passes through a function of the console's
-    through = ("time.sleep", "rtconsole.kernel.cell", "sleep")
-    seen = {entry for entry in used if entry != through}
-    return sorted(entry for entry in seen if entry[1].partition(".")[0] in packages)
+    return sorted(entry for entry in set(used) if entry[1].partition(".")[0] in packages)
 """
 
 PROGRAM = """

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import partial
-from types import FunctionType
+from functools import partial, update_wrapper
+from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
 from rtconsole.recorder import hide_frame
@@ -144,15 +144,34 @@ class Routes:
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)
-        self._replace(_programs_time, "sleep", _sleep)
-        self._replace(_programs_os, "close", partial(_close, self._spared))
-        self._replace(_programs_os, "closerange", partial(_closerange, self._spared))
+        self._route(_programs_time, "sleep", _Sleep)
+        self._route(_programs_os, "close", partial(_close, self._spared))
+        self._route(_programs_os, "closerange", partial(_closerange, self._spared))
         if "getpass" in sys.modules:
             self._replace(sys.modules["getpass"], "getpass", _getpass)
         for owner, name, make in self._others:
             self._replace(owner, name, make)
         for owner, inside in self._singletons:
             self._replace(owner, "_instance", partial(ContextSingleton, inside))
+
+    def _route(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Have a cell, and nobody else, find ``make(original)`` in a module of the program's."""
+        kind: type = type(owner)
+        if kind not in (ModuleType, _RoutedModule):  # the program has made it something else
+            return
+        original = vars(owner).get(name)
+        router = make(original)
+        if isinstance(router, FunctionType):
+            router.__module__, router.__qualname__ = owner.__name__, name
+        _routes[name] = original, router
+        owner.__class__ = _RoutedModule
+
+        def undo() -> None:
+            its_class: type = type(owner)
+            if its_class is _RoutedModule:
+                owner.__class__ = ModuleType
+
+        self._undo.append(undo)
 
     def abandon(self) -> None:
         """In a forked child: no cell runs there."""
@@ -225,21 +244,77 @@ def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
     return displayhook
 
 
-def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
-    def sleep(seconds: float, /) -> None:
+class _Sleep:
+    """What a cell finds as ``time.sleep``: in the cell it naps, elsewhere it is the original.
+
+    No function: one would be bound by a class that it is assigned in, as the original is not,
+    and pickled only where ``time.sleep`` is this very object.
+    """
+
+    def __init__(self, original: Any) -> None:
+        self._original = original
+        update_wrapper(self, original)
+
+    def __call__(self, seconds: float, /) -> None:
+        original = self._original
         try:
             if running() is None:
-                return original(seconds)
+                original(seconds)
+                return
             end = time.monotonic() + seconds
             original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
             while (left := end - time.monotonic()) > 0:
                 original(min(left, _NAP))
-            return None
         except BaseException as error:
             hide_frame(error)
             raise
 
-    return sleep
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from pkgutil import resolve_name
+
+        return resolve_name, ("time:sleep",)
+
+
+_attribute_of = ModuleType.__getattribute__
+# By name: the original, and what a cell finds.
+_routes: dict[str, tuple[Any, Any]] = {}
+
+
+class _RoutedModule(ModuleType):
+    """The class of the modules ``time`` and ``os`` while a cell runs.
+
+    To replace a function in them would be seen by the program. It is handed to other processes
+    (``executor.submit(time.sleep, 1)``), and one that was taken from the module before a cell began
+    or ended could not be pickled; it is compared (``func is os.close`` in ``shutil.rmtree``, which
+    fails if it was another one a moment ago). No property, either: who looks at classes sees it,
+    and Python 3.14 and 3.15 pass over those of a module's class where they know the module's dict.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        try:
+            found = _attribute_of(self, name)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        if name in _routes and running() is not None:
+            original, router = _routes[name]
+            if found is original:
+                return router
+        return found
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Be pickled by who pickles modules: cloudpickle and dill know them by their exact type."""
+        from importlib import import_module
+
+        return import_module, (self.__name__,)
+
+
+# As it is called and shown: what goes by the name finds what it knows.
+_RoutedModule.__name__ = _RoutedModule.__qualname__ = ModuleType.__qualname__
+_RoutedModule.__module__ = ModuleType.__module__
 
 
 def _close(spared: Spared, original: Callable[[int], None]) -> Callable[[int], None]:

@@ -6,7 +6,8 @@ there are such names, and only then, the kernel's modules are loaded with an ``_
 of their own, which finds these names in the standard library and site-packages. The
 program's ``import comm`` goes on finding the program's. Where the standard library may be
 patched the same ``__import__`` gives the kernel our instances of it (:mod:`rtconsole.native`).
-(Nothing is deferred in either case, see :mod:`.deferred`: what is run later would be run
+It serves also where Python puts all imports off: ours are made when they are written.
+(Nothing is deferred in any of these cases, see :mod:`.deferred`: what is run later would be run
 without that.)
 
 A name that the program has imported already is loaded a second time, under an alias; one
@@ -43,6 +44,10 @@ _ALIAS = "_rtconsole_site"
 
 # The standard library in an embedded or frozen distribution.
 _STANDARD_ZIP = "python{}{}.zip".format(*sys.version_info[:2])
+
+# What import statements call; the second, from Python 3.15 on, those that are put off until what
+# they import is used (PEP 810). Ours are not: it may be used at any moment then, by any thread.
+_IMPORTERS = "__import__", "__lazy_import__"
 
 # Imported by C code, by its own name: no alias would do.
 _NO_ALIAS = frozenset(["zmq"])
@@ -124,9 +129,10 @@ class OwnImports:
             raise ImportError(f"the program has a module {name!r} of its own: {theirs}")
         # a cell's input() is led to the client by what is in builtins then
         common = {**vars(builtins), "input": lambda *prompt: builtins.input(*prompt)}
-        self._builtins = {**common, "__import__": self._import}
+        self._builtins = {**common, **dict.fromkeys(_IMPORTERS, self._import)}
         # of what the program shares with us, first imported by us: it gets no instances of ours
-        self._others_builtins = {**common, "__import__": self._import_for_others}
+        own = dict.fromkeys(_IMPORTERS, self._import_for_others)
+        self._others_builtins = {**common, **own}
         alias = types.ModuleType(_ALIAS, "Second copies of modules, for rtconsole.")
         alias.__path__ = trusted
         sys.modules.setdefault(_ALIAS, alias)
@@ -265,6 +271,11 @@ def _is_loaded(name: str, fromlist: Any) -> bool:
     return all(item == "*" or hasattr(module, item) for item in fromlist or ())
 
 
+def _are_put_off() -> bool:
+    """Tell whether all imports are, as with ``python -X lazy_imports=all``."""
+    return sys.version_info >= (3, 15) and sys.get_lazy_imports() == "all"
+
+
 def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManager[None]:
     """Return a context manager: import the kernel's modules in it; see the top of this module.
 
@@ -278,6 +289,6 @@ def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManag
     """
     trusted = trusted_path()
     shadowed = shadowed_names(trusted)
-    if not shadowed and not natives:
+    if not shadowed and not natives and not _are_put_off():
         return deferred.imports()
     return OwnImports(trusted, shadowed, natives).active()
