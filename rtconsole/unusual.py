@@ -149,10 +149,10 @@ def park_without_signals(self: Listener) -> None:
 
     There only sockets can be waited for, and no thread but the main one is given signals.
     """
-    from . import lifecycle
+    from . import lifecycle, renewal
 
     def wait() -> None:
-        if not lifecycle.is_eager(self):
+        if not renewal.is_eager(self):
             select.select(list(self.sockets.values()), [], [])
         if self.state == PARKED:
             self.state = BOOTING

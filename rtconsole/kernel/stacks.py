@@ -12,6 +12,8 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
+from rtconsole.native import frames
+
 _LONGEST_SOURCE = 1 << 22  # bytes
 # Ours may be another one: rtconsole.native.
 _programs_threading: Any = sys.modules["threading"]
@@ -39,7 +41,7 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
         _programs_threading.main_thread()
     )  # in a program with greenlets it has another ident
     threads: list[dict[str, Any]] = []
-    for ident, innermost in sys._current_frames().items():
+    for ident, innermost in frames().items():
         thread = known.get(ident)
         stack: list[dict[str, Any]] = []
         frame: Any = innermost
