@@ -75,7 +75,7 @@ def test_a_program_that_ends_removes_what_a_killed_one_left_and_nothing_else(
 ) -> None:
     living = launch(f"import os, time\n{ENDS}", name="living.py", cwd=launch.home)
     assert living.connection_file
-    dead, elsewhere, other, unwritten = (killed(launch) for _ in range(4))
+    _dead, elsewhere, other, unwritten = (killed(launch) for _ in range(4))
     # killed before it had written the file, and while it did; another one is at it still
     path = living.connection_file_of(unwritten)
     (path.parent / "external_kernels" / path.name).unlink()
