@@ -6,12 +6,17 @@ Standard library only.
 import os
 import sys
 
+from . import listener
+
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What a kernel and its first client take is 45.
 _FOR_A_KERNEL = 52
+
+# Seconds between two looks whether a number is free again, and how many.
+_LOOK, _MOST_LOOKS = 0.001, 50
 
 
 def allow_a_kernel() -> bool:
@@ -46,6 +51,13 @@ def folder_of_descriptors(platform: str) -> str:
     return "/proc/self/fd" if platform == "linux" else "/dev/fd"
 
 
+# Who holds streams now, and the placeholders: device and inode of each.
+_turn = vars(listener)["allocate_lock"]()
+_holders: "set[object]" = set()
+_held: "dict[int, tuple[int, int]]" = {}
+_closed: "set[int]" = set()  # numbers that were to be had
+
+
 def hold_streams() -> "Callable[[], None]":
     """Have no new descriptor get the number of a standard stream that the program has closed.
 
@@ -54,9 +66,32 @@ def hold_streams() -> "Callable[[], None]":
     what stays, since a daemon relies on the numbers that it gets.
 
     Returns:
-        A function that ends it.
+        A function that ends it, once nobody else holds them. May be called twice.
     """
-    held: dict[int, tuple[int, int]] = {}
+    me = object()
+    with _turn:
+        _holders.add(me)
+        _open_placeholders()
+        for _ in range(_MOST_LOOKS):  # an import of another thread's has one, for a moment
+            if _closed <= _held.keys():
+                break
+            from .native import sleep
+
+            sleep(_LOOK)
+            _open_placeholders()
+        _closed.intersection_update(_held)  # what is missing, the program has opened
+
+    def release() -> None:
+        with _turn:
+            if me in _holders:
+                _holders.remove(me)
+                if not _holders:
+                    _close_placeholders()
+
+    return release
+
+
+def _open_placeholders() -> None:
     try:
         while hasattr(os, "O_PATH"):
             fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -64,18 +99,47 @@ def hold_streams() -> "Callable[[], None]":
                 os.close(fd)
                 break
             status = os.fstat(fd)
-            held[fd] = status.st_dev, status.st_ino
+            _held[fd] = status.st_dev, status.st_ino
+            _closed.add(fd)
     except OSError:  # no more to be had
         pass
 
-    def release() -> None:
-        for fd, identity in held.items():
-            try:
-                status = os.fstat(fd)
-                if (status.st_dev, status.st_ino) == identity:
-                    os.close(fd)
-            except OSError:
-                pass
-        held.clear()
 
-    return release
+def _close_placeholders() -> None:
+    for fd, identity in _held.items():
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) == identity:
+                os.close(fd)
+        except OSError:
+            pass
+    _held.clear()
+
+
+def let_go() -> None:
+    """Hold nothing, whoever does."""
+    with _turn:
+        _holders.clear()
+        _close_placeholders()
+
+
+def after_fork_in_child() -> None:
+    """Hold nothing: who held streams is not here, and the program may rely on their numbers."""
+    global _turn
+    _turn = vars(listener)["allocate_lock"]()
+    let_go()
+
+
+def open_above(path: str, flags: int, mode: int = 0o777) -> int:
+    """Do as ``os.open``, and return no standard stream's number, not for a moment.
+
+    What the program writes to a stream that it has closed would be in our file.
+
+    Raises:
+        OSError: as ``os.open``.
+    """
+    release = hold_streams()
+    try:
+        return os.open(path, flags, mode)
+    finally:
+        release()

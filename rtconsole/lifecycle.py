@@ -336,6 +336,8 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     """
     if "rtconsole.native" in sys.modules:  # before anything is imported
         sys.modules["rtconsole.native"].after_fork_in_child()
+    if "rtconsole.descriptors" in sys.modules:
+        sys.modules["rtconsole.descriptors"].after_fork_in_child()
     if "RTCONSOLE_EAGER" in os.environ:
         from . import inherited
 
