@@ -7,6 +7,7 @@ import os
 import sys
 
 from . import listener
+from .listener import system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
@@ -94,11 +95,11 @@ def hold_streams() -> "Callable[[], None]":
 def _open_placeholders() -> None:
     try:
         while hasattr(os, "O_PATH"):
-            fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+            fd = system.open("/", os.O_PATH | os.O_CLOEXEC)
             if fd > 2:
-                os.close(fd)
+                system.close(fd)
                 break
-            status = os.fstat(fd)
+            status = system.fstat(fd)
             _held[fd] = status.st_dev, status.st_ino
             _closed.add(fd)
     except OSError:  # no more to be had
@@ -108,9 +109,9 @@ def _open_placeholders() -> None:
 def _close_placeholders() -> None:
     for fd, identity in _held.items():
         try:
-            status = os.fstat(fd)
+            status = system.fstat(fd)
             if (status.st_dev, status.st_ino) == identity:
-                os.close(fd)
+                system.close(fd)
         except OSError:
             pass
     _held.clear()
@@ -140,6 +141,6 @@ def open_above(path: str, flags: int, mode: int = 0o777) -> int:
     """
     release = hold_streams()
     try:
-        return os.open(path, flags, mode)
+        return int(system.open(path, flags, mode))
     finally:
         release()
