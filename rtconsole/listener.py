@@ -195,6 +195,7 @@ class Listener:
         rung = ready and self.pipe is not None and self.pipe[0] not in [fd for fd, _ in ready]
         if rung and self.state == PARKED:
             self.state = BOOTING
+        if self.state != PARKED:  # closed: while the interpreter ends an import may crash it
             self.gone.release()
         elif not _later("is_over", self, ready):
             return False
