@@ -6,6 +6,9 @@ Standard library only.
 import os
 import sys
 
+from . import listener
+from .listener import system
+
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +20,9 @@ _NAME = "rtconsole-placeholder"
 
 # No number is held up to above this one (select(2) takes those below 1,024 only), nor so many.
 _HIGHEST, _MOST = 512, 64
+
+# Seconds between two looks whether a number is free again, and how many.
+_LOOK, _MOST_LOOKS = 0.001, 50
 
 
 def allow_a_kernel() -> bool:
@@ -51,6 +57,13 @@ def folder_of_descriptors(platform: str) -> str:
     return "/proc/self/fd" if platform == "linux" else "/dev/fd"
 
 
+# Who holds streams now, and the placeholders: device and inode of each.
+_turn = vars(listener)["allocate_lock"]()
+_holders: "set[object]" = set()
+_held: "dict[int, tuple[int, int]]" = {}
+_closed: "set[int]" = set()  # numbers that were to be had
+
+
 def hold_streams() -> "Callable[[], None]":
     """Have no new descriptor get the number of a standard stream that the program has closed.
 
@@ -59,9 +72,43 @@ def hold_streams() -> "Callable[[], None]":
     what stays, since a daemon relies on the numbers that it gets.
 
     Returns:
-        A function that ends it.
+        A function that ends it, once nobody else holds them. May be called twice.
     """
-    return _hold(2)
+    me = object()
+    with _turn:
+        _holders.add(me)
+        _open_placeholders()
+        for _ in range(_MOST_LOOKS):  # an import of another thread's has one, for a moment
+            if _closed <= _held.keys():
+                break
+            from .native import sleep
+
+            sleep(_LOOK)
+            _open_placeholders()
+        _closed.intersection_update(_held)  # what is missing, the program has opened
+
+    def release() -> None:
+        with _turn:
+            if me in _holders:
+                _holders.remove(me)
+                if not _holders:
+                    _close_placeholders()
+
+    return release
+
+
+def _open_placeholders() -> None:
+    try:
+        while hasattr(os, "O_PATH"):
+            fd = system.open("/", os.O_PATH | os.O_CLOEXEC)
+            if fd > 2:
+                system.close(fd)
+                break
+            status = system.fstat(fd)
+            _held[fd] = status.st_dev, status.st_ino
+            _closed.add(fd)
+    except OSError:  # no more to be had
+        pass
 
 
 def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
@@ -73,80 +120,82 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
 
     Args:
         beyond: so many numbers above the highest that is used are held, too.
+
+    Returns:
+        As :func:`hold_streams`.
     """
+    release = hold_streams()
     try:
         left, used = _left()[0], {int(name) for name in os.listdir("/proc/self/fd")}
         highest = max(used) + beyond
-        missing = highest + 1 - len(used)
-        return _hold(highest if highest < _HIGHEST and missing < min(_MOST, left // 4) else 2)
-    except (OSError, ValueError):
-        return _hold(2)
-
-
-def _hold(highest: int) -> "Callable[[], None]":
-    held: dict[int, tuple[int, int]] = {}
-    _holding[id(held)] = held
-    try:
-        while hasattr(os, "O_PATH"):
-            fd = os.dup(next(iter(held))) if held else _placeholder()
-            if fd > highest:
-                os.close(fd)
-                break
-            status = os.fstat(fd)
-            held[fd] = status.st_dev, status.st_ino
-    except OSError:  # no more to be had
+        if highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4):
+            with _turn:
+                _hold_up_to(highest)
+    except (OSError, ValueError):  # no /proc; no more to be had
         pass
-
-    def release() -> None:
-        _let_go(held)
-        _holding.pop(id(held), None)
-
     return release
 
 
-def _placeholder() -> int:
-    """Open something that nobody else has, and can neither be read nor written."""
-    flags = os.O_PATH | os.O_CLOEXEC
+def _hold_up_to(highest: int) -> None:
+    # Nobody else has this file, and a descriptor of it can neither be read nor written.
+    memory = os.memfd_create(_NAME)
     try:
-        memory = os.memfd_create(_NAME)
-    except (AttributeError, OSError):
-        return os.open("/", flags)
-    try:
-        return os.open(f"/proc/self/fd/{memory}", flags)
-    except OSError:  # no /proc
-        return os.open("/", flags)
+        first = fd = system.open(f"/proc/self/fd/{memory}", os.O_PATH | os.O_CLOEXEC)
     finally:
-        os.close(memory)
+        system.close(memory)
+    status = system.fstat(first)
+    while fd <= highest:
+        _held[fd] = status.st_dev, status.st_ino
+        fd = system.dup(first)
+    system.close(fd)
 
 
-def _let_go(held: "dict[int, tuple[int, int]]") -> None:
-    for fd, identity in held.items():
+def _close_placeholders() -> None:
+    for fd, identity in _held.items():
         try:
-            status = os.fstat(fd)
+            status = system.fstat(fd)
             if (status.st_dev, status.st_ino) == identity:
-                os.close(fd)
-        except OSError:  # the program has closed it
+                system.close(fd)
+        except OSError:
             pass
-    held.clear()
+    _held.clear()
+
+
+def let_go() -> None:
+    """Hold nothing, whoever does."""
+    with _turn:
+        _holders.clear()
+        _close_placeholders()
 
 
 def after_fork_in_child() -> None:
-    """Let go of what was held when the process was forked, noted or not yet."""
-    if not _holding:
+    """Hold nothing: who held numbers is not here, and the program may rely on them."""
+    global _turn
+    _turn, was_at_it = vars(listener)["allocate_lock"](), bool(_holders)
+    let_go()
+    if not was_at_it:
         return
-    for held in _holding.values():
-        _let_go(held)
-    _holding.clear()
     try:
-        for name in os.listdir("/proc/self/fd"):
+        for name in os.listdir("/proc/self/fd"):  # for those that were not noted yet
             try:
                 if os.readlink(f"/proc/self/fd/{name}").startswith(f"/memfd:{_NAME}"):
-                    os.close(int(name))
+                    system.close(int(name))
             except OSError:  # that of the list itself
                 pass
     except OSError:  # no /proc
         pass
 
 
-# What is held just now, by whichever thread: descriptors, and the device and inode of each.
-_holding: "dict[int, dict[int, tuple[int, int]]]" = {}
+def open_above(path: str, flags: int, mode: int = 0o777) -> int:
+    """Do as ``os.open``, and return no standard stream's number, not for a moment.
+
+    What the program writes to a stream that it has closed would be in our file.
+
+    Raises:
+        OSError: as ``os.open``.
+    """
+    release = hold_streams()
+    try:
+        return int(system.open(path, flags, mode))
+    finally:
+        release()

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
-far_up, revive = renewal.far_up, renewal.revive  # for the listener
+# for the listener
+asked_first, is_over, far_up = renewal.asked_first, renewal.is_over, renewal.far_up
 
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
 _holds_first = False
+
+# Whether Python knows of threads here, and of frames of theirs, that only a parent has.
+has_dead_frames = False
 
 
 def _unusual(name: str) -> "Callable[..., Any]":
@@ -48,15 +52,10 @@ park_without_signals = _unusual("park_without_signals")
 close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
 
 
-def is_eager(self: Listener) -> bool:
-    """Tell whether the kernel is to boot without waiting for a client."""
-    from . import settings
-
-    if not settings.from_environment().eager:
-        return False
-    if "rtconsole.inherited" in sys.modules:
-        sys.modules["rtconsole.inherited"].wait_for_threading()
-    return True
+def rung(self: Listener) -> None:
+    """Somebody connected: a boot begins, unless the console was closed meanwhile."""
+    if self.state == PARKED:
+        self.state = BOOTING
 
 
 def leave_alone(serve_children: bool) -> None:
@@ -151,7 +150,7 @@ _inherited: Listener | None = None  # what its child gets
 
 def at_fork(_: None, phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
-    global _turn, _forker, _depth, _inherited
+    global _turn, _forker, _depth, _inherited, has_dead_frames
     me = _own.get_ident()
     if phase == "before":
         if _forker == me:
@@ -160,7 +159,7 @@ def at_fork(_: None, phase: str) -> None:
             _forker, _depth, _inherited = me, 1, listener.current
     found, listener.current = listener.current, None
     if phase == "after in child":
-        found = found or _inherited
+        has_dead_frames, found = False, found or _inherited
         _turn, _forker, _depth = _own.allocate_lock(), 0, 0
     try:
         listener.current = _PHASES[phase](found)
@@ -192,10 +191,15 @@ def before_fork(self: Listener | None) -> Listener | None:
 def of_this_process(self: Listener | None) -> Listener | None:
     """Return the listener; a child that C forked, unknown to at-fork handlers, gets its own.
 
-    Until then it has its parent's, without the thread: as uWSGI's workers by default.
+    Until then it has its parent's, without the thread: as uWSGI's workers by default. Nor has
+    anybody told Python, so it still knows of all threads of the parent, but for our parked one with
+    frames that lead through stacks which are gone.
     """
+    global has_dead_frames
     if self is None or self.info["rtconsole"]["pid"] == os.getpid():
         return self
+    threads = getattr(sys.modules.get("threading"), "_active", ())
+    has_dead_frames = self.state not in (PARKED, RESTING) or len(threads) > 1
     return after_fork_in_child(self)
 
 
@@ -340,6 +344,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         sys.modules["rtconsole.native"].after_fork_in_child()
     if "rtconsole.turns" in sys.modules:
         sys.modules["rtconsole.turns"].give_back()
+    if "rtconsole.descriptors" in sys.modules:
         sys.modules["rtconsole.descriptors"].after_fork_in_child()
     if "RTCONSOLE_EAGER" in os.environ:
         from . import inherited

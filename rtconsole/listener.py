@@ -6,7 +6,8 @@ these very sockets (ZMQ_USE_FD); who rang waits in the backlog and is served.
 
 The parked thread must be invisible to the program: it owns no lock, blocks all signals (one
 that the program waits for with sigwait must not be handed to us), is unknown to ``threading``,
-and is gone while the program forks.
+has no frame (a child that C forks keeps it, and not the stack that it leads to), and is gone
+while the program forks.
 
 Standard library only, and of that only C modules: at start-up each function costs, and each
 module a hundredth of the start. So what comes later, if at all, is in :mod:`.lifecycle`.
@@ -56,9 +57,10 @@ class Listener:
         self.info: dict[str, Any] = {}  # what it says
         self.sockets: dict[str, int] = {}  # listening descriptor of each channel
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
+        self.poll: Any = None  # what the parked thread waits with
         self.pipe: Any = None  # its two ends; stops the parked thread
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
-        self.gone = allocate_lock()  # released as its last act
+        self.started = self.gone = allocate_lock()  # released as its first act, and as its last
         self.thread_id = 0  # its native id
         self.stops_late = False  # a fork could not wait until it stopped
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
@@ -165,40 +167,41 @@ class Listener:
             self.signal_mask = mask if self.signal_mask is None else self.signal_mask
             if self.pipe is None:
                 self.pipe = tuple([self.own(fd) for fd in system.pipe()])
-            self.gone, self.nudge, started = allocate_lock(), allocate_lock(), allocate_lock()
-            for lock in (self.gone, self.nudge, started):
+            self.gone, self.nudge, self.started = allocate_lock(), allocate_lock(), allocate_lock()
+            for lock in (self.gone, self.nudge, self.started):
                 lock.acquire()
-            self.state = PARKED
-            start_new_thread(self._wait, (started,))
-            started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)
+            self.state, self.poll = PARKED, poll()
+            for fd in (*self.sockets.values(), self.pipe[0]):
+                self.poll.register(fd, POLLIN)
+            start_new_thread(any, (self,))
+            self.started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)
         except RuntimeError:
             self.state = RESTING
             raise
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
-    def _wait(self, started: "Any") -> None:
-        """The parked thread: wait without time-out, then boot the kernel."""
-        self.thread_id = get_native_id()
-        started.release()
-        try:
-            if not self._rung():
-                return
-            self.state = BOOTING
-        finally:
-            self.gone.release()
-        _later("boot", self)
+    def __iter__(self) -> "Any":
+        """Begin the parked thread: ``any`` over what this returns, which waits in C alone."""
+        self.thread_id, rings = get_native_id(), iter(self.poll.poll, None)
+        if "RTCONSOLE_EAGER" in os.environ:
+            rings = _later("asked_first", self, rings)
+        self.started.release()
+        return map(self._is_over, rings)
 
-    def _rung(self) -> bool:
-        """Wait for a connection; false if the thread is to stop instead."""
-        if "RTCONSOLE_EAGER" in os.environ and _later("is_eager", self):
-            return True
-        waiting, stop = poll(), self.pipe[0]
-        for fd in (*self.sockets.values(), stop):
-            waiting.register(fd, POLLIN)
-        if stop in [fd for fd, _ in waiting.poll()]:  # stopped, or closed by the program
-            return bool(_later("revive", self)) and self._rung()
-        return self.state == PARKED
+    def _is_over(self, ready: "Any") -> bool:
+        """Boot the kernel if somebody rang; false if the parked thread is to wait on."""
+        rung = ready and self.pipe is not None and self.pipe[0] not in [fd for fd, _ in ready]
+        if rung:
+            with self.gate:  # for ever while the interpreter ends: an import may crash it
+                _later("rung", self)
+        if self.state != PARKED:
+            self.gone.release()
+        elif not _later("is_over", self, ready):
+            return False
+        if self.state == BOOTING:
+            _later("boot", self)
+        return True
 
 
 def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
@@ -328,10 +331,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
 
 def unlink(path: str) -> None:
     """Remove a file, if it can be."""
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+    tried(lambda: os.unlink(path), None)
 
 
 # -- the one listener of this process ----------------------------------------------------
@@ -386,8 +386,9 @@ def _at_exit() -> None:
             python = tried(lambda: os.stat(sys.executable)[1:3], None)
             if not sys.orig_argv or program not in (None, python):  # Python may start again
                 _later("close_for_good", opened)
-            if opened.state not in (PARKED, RESTING):
-                _later("end_boot", opened)
+            stopped = opened.gate.acquire(False)
+            if not stopped or opened.state not in (PARKED, RESTING):
+                _later("end_boot", opened, stopped)
             opened.state, opened.scope = CLOSED, None
             opened.forget_file()
             if opened.kernel is not None:

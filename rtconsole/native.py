@@ -19,7 +19,7 @@ import os
 import sys
 import types
 
-from . import listener
+from . import lifecycle, listener
 
 TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _somebody_is_in(functions: "dict[str, Any]") -> bool:
     """Tell whether another thread executes one of these functions, or a method of these classes."""
     found = [vars(one) if isinstance(one, type) else {"": one} for one in functions.values()]
     codes = [getattr(one, "__code__", None) for names in found for one in names.values()]
-    for ident, frame in current_frames().items():
+    for ident, frame in frames().items():
         if ident in module_locks._entered:
             continue
         while frame is not None:
@@ -260,6 +260,24 @@ def _somebody_is_in(functions: "dict[str, Any]") -> bool:
                 return True
             frame = frame.f_back  # type: ignore[assignment]
     return False
+
+
+def frames() -> "dict[int, types.FrameType]":
+    """Return the innermost frame of each thread, or of those whose frames can be followed.
+
+    See :func:`rtconsole.lifecycle.of_this_process`. Until Python 3.12 even the innermost frame of a
+    thread that is not here is found through its stack. Nothing beside an interpreter that runs
+    under a lock of its own (PEP 684): its threads are among those that are looked at, and objects
+    made of their frames, by which memory is overrun.
+    """
+    if sys.version_info >= (3, 12) and _has_other_locks():
+        return {}
+    if not lifecycle.has_dead_frames:
+        return sys._current_frames()
+    own, opened = vars(listener)["get_ident"](), listener.current
+    found = sys._current_frames() if sys.version_info >= (3, 13) else {}
+    alive = {own, opened.main_thread_id if opened is not None else own}
+    return {**{ident: found[ident] for ident in alive & found.keys()}, own: sys._getframe(1)}
 
 
 def wait_while_importing() -> None:
@@ -286,22 +304,13 @@ def _somebody_imports(own: int) -> bool:
 def wait_while_patching(main_thread_id: int) -> None:
     """Wait until the main thread is not just about patching: eventlet changes ``sys.modules``."""
     for _ in range(_MOST_LOOKS):
-        frame = current_frames().get(main_thread_id)
+        frame = frames().get(main_thread_id)
         while frame is not None and frame.f_globals.get("__name__") not in _PATCHING:
             frame = frame.f_back
         if frame is None:
             return
         del frame
         sleep(_LOOK)
-
-
-def current_frames() -> "dict[int, types.FrameType]":
-    """Return ``sys._current_frames()``, or nothing where to call that is not safe.
-
-    It looks at the threads of all interpreters of the process, and makes objects of their
-    frames: beside one that runs under a lock of its own (PEP 684) memory is overrun.
-    """
-    return {} if sys.version_info >= (3, 12) and _has_other_locks() else sys._current_frames()
 
 
 def _has_other_locks() -> bool:

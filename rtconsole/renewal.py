@@ -1,4 +1,5 @@
-"""Descriptors of ours that the program has closed, as daemons do: noticed, and made anew.
+"""What the parked thread has to do when nobody rang: stop, or boot at once, or make anew
+descriptors of ours that the program has closed, as daemons do.
 
 Standard library only.
 """
@@ -6,7 +7,8 @@ Standard library only.
 import os
 import sys
 
-from .listener import PARKED, Listener, system
+from . import listener
+from .listener import BOOTING, PARKED, Listener, system
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -26,6 +28,46 @@ def is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
     return self.identity.get(fd) == (status.st_dev, status.st_ino)
 
 
+def is_eager(self: Listener) -> bool:
+    """Tell whether the kernel is to boot without waiting for a client."""
+    from . import settings
+
+    if not settings.from_environment().eager:
+        return False
+    if "rtconsole.inherited" in sys.modules:
+        sys.modules["rtconsole.inherited"].wait_for_threading()
+    return True
+
+
+def asked_first(_: Listener, rings: "Any") -> "Any":
+    """Return what the parked thread goes through if it may have to boot at once."""
+    from itertools import chain
+
+    return chain(((),), rings)
+
+
+def is_over(self: Listener, ready: "Any") -> bool:
+    """Do what the parked thread has to do when nobody rang; false if it is to wait on.
+
+    True too if it has to boot: the state says so.
+
+    Args:
+        ready: what :func:`select.poll` has found; nothing if that is not asked yet.
+    """
+    over = True
+    try:
+        if ready:  # it is stopped, or the program has closed descriptors
+            over = self.state != PARKED or not revive(self)
+        else:
+            with self.gate:  # as in Listener._is_over
+                if (over := is_eager(self)) and self.state == PARKED:
+                    self.state = BOOTING
+    finally:
+        if over:
+            self.gone.release()
+    return over
+
+
 def revive(self: Listener) -> bool:
     """The parked thread's pipe was written to or is gone: go on waiting only if it is gone.
 
@@ -42,8 +84,12 @@ def revive(self: Listener) -> bool:
         return True
     if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
         return False
+    for fd in (*self.sockets.values(), self.pipe[0]):
+        self.poll.unregister(fd)
     renew(self)
     self.pipe = far_up(self, system.pipe())
+    for fd in (*self.sockets.values(), self.pipe[0]):
+        self.poll.register(fd, vars(listener)["POLLIN"])
     return True
 
 

@@ -149,10 +149,10 @@ def park_without_signals(self: Listener) -> None:
 
     There only sockets can be waited for, and no thread but the main one is given signals.
     """
-    from . import lifecycle
+    from . import lifecycle, renewal
 
     def wait() -> None:
-        if not lifecycle.is_eager(self):
+        if not renewal.is_eager(self):
             select.select(list(self.sockets.values()), [], [])
         if self.state == PARKED:
             self.state = BOOTING
@@ -162,14 +162,18 @@ def park_without_signals(self: Listener) -> None:
     _thread.start_new_thread(wait, ())
 
 
-def end_boot(self: Listener) -> None:
+def end_boot(self: Listener, stopped: bool) -> None:
     """Stop a boot that the program's end finds under way, at its next import; or just over.
 
     An interpreter that ends by KeyboardInterrupt ends its process by SIGINT; but it forgets
     that once any thread runs ``exec`` of a string (Python/pythonrun.c, run_eval_code_obj), as
     whoever imports a module with a named tuple does. So it is reminded.
+
+    Args:
+        stopped: the gate is held by who asks, and no import is under way.
     """
-    self.gate.acquire(timeout=_LONGEST_IMPORT)
+    if not stopped:
+        self.gate.acquire(timeout=_LONGEST_IMPORT)
     last = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if isinstance(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
         try:

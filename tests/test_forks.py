@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import alike
@@ -502,3 +503,85 @@ def test_a_childs_console_leaves_the_parents_sockets_blocking(launch: Launcher) 
         client.run("go = True")
         program.wait_for_output("True ")
     assert program.stdout == "True True\n"
+
+
+# No at-fork handler is called in the child, as in uWSGI's workers.
+C_FORK = """
+import ctypes, os, sys, threading, time
+
+def take_stacks():
+    # of the threads that are not here: once unused, these are more than the C library keeps
+    enough = threading.Barrier(9)
+    threads = [threading.Thread(target=enough.wait) for _ in range(8)]
+    for thread in threads: thread.start()
+    enough.wait()
+    for thread in threads: thread.join()
+
+def c_fork():
+    pid = ctypes.PyDLL(None).fork()
+    if not pid: take_stacks()
+    return pid
+"""
+
+
+def test_a_child_that_c_forked_can_look_at_the_frames_of_all_threads(launch: Launcher) -> None:
+    program = launch(
+        C_FORK
+        + """
+if not (pid := c_fork()):
+    for frame in sys._current_frames().values():
+        while frame is not None: frame = frame.f_back
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert program.wait() == 0
+    assert program.stdout == "0\n", program.describe()
+
+
+def test_a_child_that_c_forked_beside_a_kernel_can_be_looked_into(launch: Launcher) -> None:
+    program = launch(
+        C_FORK
+        + """
+parent, stop = os.getpid(), False
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+if child := c_fork():
+    print(child, flush=True)
+else:
+    from rtconsole import start_console
+    start_console()
+while not stop and (child or os.getppid() == parent): time.sleep(0.01)
+child or os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""",
+        str(flag := launch.home / "flag"),
+    )
+
+    def switches() -> list[str]:
+        tasks = [task for task in program.task_folders() if task.name != str(program.pid)]
+        lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+        return [line for line in lines if "voluntary" in line]
+
+    def rests() -> bool:
+        before = switches()
+        time.sleep(0.1)
+        return switches() == before
+
+    with program.client() as client:
+        assert client.run("child = None").status == "ok"
+        wait_for(rests, "a kernel at rest")  # a lock held at such a fork is held for ever
+        flag.touch()
+        program.wait_for_output("\n")
+        path = program.connection_file_of(int(program.stdout))
+        wait_for(path.exists, "the child's file")
+        other = Client(path)
+        try:
+            assert other.ready().value("child") == 0
+            seen = {thread["name"] for thread in other.control("stack_request")["threads"]}
+            assert seen == {"Control", *(["MainThread"] if sys.version_info >= (3, 13) else [])}
+            other.send("stop = True")
+            client.send("stop = True")
+            assert program.wait() == 0
+        finally:
+            other.close()
+    assert program.stdout.endswith("\n0\n"), program.describe()

@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+from rtconsole import descriptors
+
 from .peers import Peer
 
 EVENT = "rtconsole.execute"
@@ -119,7 +121,7 @@ class Audit:
         # O_NONBLOCK: a pipe that nobody reads must not hold the kernel up
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        fd = os.open(self._destination, flags, 0o600)
+        fd = descriptors.open_above(self._destination, flags, 0o600)
         try:
             found = os.fstat(fd)
             if os.name == "posix" and found.st_uid not in (0, os.geteuid()):

@@ -3,8 +3,8 @@
 libzmq accepts whatever comes, and where no descriptor is left for it ends the process by
 abort() (4.3.5, ipc_listener.cpp; over tcp it tries again without a pause). So its listening
 sockets are muted, and each connection is let in by hand: the socket is armed to tell libzmq
-of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection. While
-descriptors are scarce, who knocks waits in the backlog.
+of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection, and muted again.
+While descriptors are scarce, who knocks waits in the backlog.
 
 Linux only; elsewhere libzmq accepts as ever.
 """
@@ -13,6 +13,7 @@ import ctypes
 import os
 import platform
 import re
+import select
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,7 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
 # next is let in, which libzmq takes a fraction of, until it surely is, and beside somebody who
 # harasses us; until scarce descriptors are looked at again.
-_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
+_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 0.25, 0.5
 
 
 class _Place(NamedTuple):
@@ -43,21 +44,28 @@ class Door:
     """Lets clients in. All of it runs in one event loop, of a thread of ours."""
 
     def __init__(
-        self, loop: Any, note: Callable[[str], None], is_harassed: Callable[[], bool]
+        self,
+        loop: Any,
+        note: Callable[[str], None],
+        is_harassed: Callable[[], bool],
+        release: Callable[[], None],
     ) -> None:
         """
         Args:
             loop: the asyncio event loop.
             note: told when people have to wait.
             is_harassed: whether somebody comes again and again to be hung up on.
+            release: ends that numbers are held: until the door is shut libzmq accepts as it likes.
         """
         self._loop = loop
         self._note = note
         self._is_harassed = is_harassed
         self._libc: Any = ctypes.CDLL(None)
         self._is_full = False
-        self._release: Callable[[], None] = lambda: None
+        self._is_shut = False
+        self._release: Callable[[], None] | None = release
         self._held: Any = None  # the timer that calls it
+        self._places: dict[int, _Place] = {}  # by our own descriptors
 
     def shut(self, sockets: dict[int, int], tries: int = _TRIES) -> None:
         """Mute libzmq's listening sockets, and let in who knocks from now on.
@@ -68,22 +76,43 @@ class Door:
         places = _places(set(sockets.values()))
         for own, fd in list(sockets.items()):
             if (place := places.get(fd)) is not None and self._arm(place, _MUTED):
+                self._places[own] = place
                 self._attend(own, place)
                 del sockets[own]
         if sockets and tries:  # libzmq's thread has not come to it yet
             self._loop.call_later(_SOON, self.shut, sockets, tries - 1)
+        else:
+            self._is_shut = True
+        self._hold_numbers()
 
     def _hold_numbers(self) -> None:
-        """Let libzmq's new connection have no number that the program has used."""
-        if self._held is None:
-            self._release = descriptors.hold_numbers()
-        else:
+        """Let libzmq's new connections have no number that the program has used."""
+        before, self._release = self._release, descriptors.hold_numbers()
+        if before is not None:  # anew, since another thread may have had a file there for a moment
+            before()
+        if self._held is not None:
             self._held.cancel()
         self._held = self._loop.call_later(_ACCEPTED, self._let_go)
 
     def _let_go(self) -> None:
+        """Let the numbers go, unless libzmq, on a busy machine, still is to accept somebody.
+
+        One that was armed twice for somebody would accept the next one on its own.
+        """
         self._held = None
-        self._release()
+        for place in self._places.values():
+            self._arm(place, _MUTED)
+        if not self._is_shut or (self._is_knocked() and not self._is_full):
+            self._hold_numbers()
+        elif self._release is not None:
+            self._release()
+            self._release = None
+
+    def _is_knocked(self) -> bool:
+        knocks = select.poll()
+        for own in self._places:
+            knocks.register(own, select.POLLIN)
+        return any(event & select.POLLIN for _, event in knocks.poll(0))
 
     def _attend(self, own: int, place: _Place) -> None:
         self._loop.add_reader(own, partial(self._knocked, own, place))
@@ -97,6 +126,7 @@ class Door:
         if not is_full:
             self._hold_numbers()
             if not self._arm(place, _ONE):
+                self._places.pop(own, None)
                 return  # the program has closed it
         pause = _LATER if is_full else _SLOWLY if self._is_harassed() else _NEXT
         self._loop.call_later(pause, self._attend, own, place)
@@ -145,10 +175,13 @@ def install(
     if not os.path.exists("/proc/self/fdinfo"):
         return
 
+    release = descriptors.hold_numbers()
+
     def begin() -> None:
         try:
-            Door(loop, note, is_harassed).shut(dict(sockets))
+            Door(loop, note, is_harassed, release).shut(dict(sockets))
         except Exception as error:  # protects the kernel: an audit hook that forbids ctypes
+            release()
             note(f"no door: {error}")
 
     loop.call_soon_threadsafe(begin)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rtconsole import native
+from rtconsole.native import frames
 
 
 class _Running:
@@ -132,7 +132,7 @@ class Interrupts:
 
         Its thread is in the loop of its hub, in C, until something happens there.
         """
-        frame = native.current_frames().get(thread)
+        frame = frames().get(thread)
         if frame is None or frame.f_globals.get("__name__") != "gevent.hub":
             return False
         hub: Any = frame.f_locals.get("self")

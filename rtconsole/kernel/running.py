@@ -13,7 +13,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from rtconsole import debuglog, recorder, settings, turns
+from rtconsole import debuglog, descriptors, recorder, settings, turns
 
 from . import freethreading
 from .importing import load_modules
@@ -330,6 +330,7 @@ class RunningKernel:
         for socket in self._sockets:
             socket.close(linger=100)
         self._heartbeat_context.term()
+        descriptors.let_go()  # a client may just have come
         if kernel is not None:
             self._let_go()
         self._dismantled.set()

@@ -72,7 +72,7 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
 def _of_frames() -> dict[int, list[dict[str, Any]]]:
     """Return the stack of each thread, the innermost frame last; empty if that is not safe."""
     stacks: dict[int, list[dict[str, Any]]] = {}
-    for ident, innermost in native.current_frames().items():
+    for ident, innermost in native.frames().items():
         stack = stacks[ident] = []
         frame: Any = innermost
         while frame is not None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from rtconsole import debuglog
+from rtconsole import debuglog, descriptors
 
 # `Listener.write_file` writes the first value: state, padded, and number of clients.
 _BEFORE, _AFTER = b'"status": "', b'"'
@@ -69,7 +69,7 @@ class Status:
         # O_NOATIME: `--existing` takes the file that was read last
         flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOATIME", 0)
         try:
-            fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+            fd = descriptors.open_above(path, flags | getattr(os, "O_NONBLOCK", 0))
         except OSError:  # gone, a link, or the program has changed its user
             return
         try:

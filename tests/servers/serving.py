@@ -84,6 +84,14 @@ def _is_python(process: psutil.Process) -> bool:
         return False
 
 
+def listed(launch: Launcher) -> set[int]:
+    """Return the processes that ``rtconsole-list`` shows, of those started by this test."""
+    done = commands.run(launch, "list", "--json")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    home = f"{launch.home}/"
+    return {r["pid"] for r in json.loads(done.stdout) if r["connection_file"].startswith(home)}
+
+
 class Server:
     """A program that is started twice in one test: watched, and without rtconsole.
 
@@ -112,13 +120,6 @@ class Server:
 
     def all_pids(self) -> set[int]:
         return {self.pid, *children(self.pid)}
-
-    def listed(self) -> set[int]:
-        """Return the processes that ``rtconsole-list`` shows, of those started by this test."""
-        done = commands.run(self.launch, "list", "--json")
-        assert (done.returncode, done.stderr) == (0, ""), done
-        home = f"{self.launch.home}/"
-        return {r["pid"] for r in json.loads(done.stdout) if r["connection_file"].startswith(home)}
 
     def wait_for_workers(self, number: int, other_than: Iterable[int] = ()) -> set[int]:
         """Wait until it has that many worker processes, none of them among the former."""
@@ -149,7 +150,7 @@ class Server:
         """Each of these processes is listed, and nothing else is."""
         if self.watched:
             wanted = set(wanted)
-            wait_for(lambda: self.listed() == wanted, f"a list of {wanted}")
+            wait_for(lambda: listed(self.launch) == wanted, f"a list of {wanted}")
 
     def connect(self, stack: ExitStack, pids: Iterable[int]) -> dict[int, Client]:
         """Attach to processes, if it is watched."""
@@ -210,7 +211,7 @@ class Server:
         if runs_no_exit:
             left = [name for name in left if str(self.pid) not in name]
         assert not left, (left, self.program.describe())
-        assert self.listed() == set()
+        assert listed(self.launch) == set()
         assert not self.files()
         return code, normal(self.program.stdout), normal(self.program.stderr)
 

@@ -75,7 +75,12 @@ else:  # as a guest of asyncio
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
             done_callback=lambda outcome: done.set(),
         )
-        await done.wait()
+        try:
+            await done.wait()
+        except asyncio.CancelledError:  # by SIGINT; a guest that is left behind says so, at random
+            token.run_sync_soon(scope.cancel)
+            await done.wait()
+            raise
 
     asyncio.run(host())
 """

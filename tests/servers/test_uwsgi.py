@@ -70,6 +70,7 @@ def test_workers_that_do_not_ask_serve_as_without_and_their_master_keeps_its_con
         workers = server.wait_for_workers(2)
         with Load(port) as load:
             server.check_list({server.pid})
+            load.wait_for_answers({f"plain {pid}" for pid in workers})  # not in their start
             with load.paused():
                 os.kill(ended := min(workers), signal.SIGINT)  # its end, and another begins
                 server.wait_for_workers(2, other_than={ended})
