@@ -75,22 +75,23 @@ def test_a_program_that_ends_removes_what_a_killed_one_left_and_nothing_else(
 ) -> None:
     living = launch(f"import os, time\n{ENDS}", name="living.py", cwd=launch.home)
     assert living.connection_file
-    _, elsewhere, other, unwritten = (killed(launch) for _ in range(4))
-    # killed before it had written the file, and while it did; another one is at it still
-    path = living.connection_file_of(unwritten)
-    (path.parent / "external_kernels" / path.name).unlink()
-    path = path.rename(path.with_name(f".{path.name}.1.tmp"))
-    os.utime(path, (0, 0))
-    begun = path.with_name(".kernel-rt-1.json.1.tmp")
-    begun.touch()
-    path = living.connection_file_of(elsewhere)
+    killed(launch)
+    # each at once: a list of another test's may remove what a dead process left, too
+    path = living.connection_file_of(elsewhere := killed(launch))
     info = json.loads(path.read_text())
     info["rtconsole"]["machine"] = "another machine"
     path.write_text(json.dumps(info))
     # somebody listens at the address: in a container, where the pid is another's
-    path = living.connection_file_of(other)
+    path = living.connection_file_of(other := killed(launch))
     info = json.loads(path.read_text())
     path.write_text(json.dumps({**info, "ip": living.info["ip"]}))
+    # killed before it had written the file, and while it did; another one is at it still
+    path = living.connection_file_of(killed(launch))
+    path = path.rename(path.with_name(f".{path.name}.1.tmp"))
+    (path.parent / "external_kernels" / path.name[1:-6]).unlink()
+    os.utime(path, (0, 0))
+    begun = path.with_name(".kernel-rt-1.json.1.tmp")
+    begun.touch()
     (living.runtime_dir / "kernel-rt-.json").touch()
     (living.runtime_dir / "kernel-rt-999999999.json").symlink_to(launch.home / "target")
     ends = launch(None, "-c", "pass")
