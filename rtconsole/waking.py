@@ -6,7 +6,7 @@ Runs in the parked thread, and never raises into the program. Standard library o
 import sys
 
 from . import lifecycle, renewal
-from .listener import BOOTING, Listener, note
+from .listener import BOOTING, CLOSED, Listener, note
 
 # Seconds until a program that has hardly any descriptors left is looked at again; and one that
 # imports what we want, and how often.
@@ -80,14 +80,17 @@ def boot_failed(self: Listener, error: BaseException) -> None:
 
     Where not even that can be there is no console any more.
     """
-    note("the kernel did not boot", error)
+    # From 3.12 on the first thing that an interpreter refuses when it ends is a new thread.
+    if self.state == CLOSED or (isinstance(error, RuntimeError) and "shutdown" in str(error)):
+        return
     try:
-        from . import room, turns
+        with self.gate:
+            note("the kernel did not boot", error)
+            from . import room, turns
 
-        turns.give_back()
-
-        room.check_for_a_word()  # before what is told in imports half the standard library
-        from . import refusal
+            turns.give_back()
+            room.check_for_a_word()  # before what is told in imports half the standard library
+            from . import refusal
 
         refusal.serve(self, f"{type(error).__name__}: {error}")
     except BaseException as worse:  # protects the program, likewise

@@ -389,11 +389,16 @@ def test_lab_that_is_not_installed_says_how_to_install_it(launch: Launcher) -> N
 
 
 def test_lab_first_removes_what_dead_processes_left(launch: Launcher) -> None:
-    dead, live = launch(SLEEP), launch(SLEEP)
-    left = [dead.connection_file, live.connection_file]
-    left += [file.parent / "external_kernels" / file.name for file in left]
-    dead.stop()
-    assert all(map(os.path.lexists, left))
+    live = launch(SLEEP)
+    for _ in range(5):
+        dead = launch(SLEEP)
+        left = [dead.connection_file, live.connection_file]
+        left += [file.parent / "external_kernels" / file.name for file in left]
+        dead.stop()
+        if all(map(os.path.lexists, left)):
+            break  # else a list of another test's has removed them, as it should
+    else:
+        pytest.fail("a dead process leaves nothing to be removed")
     launch.script("", "jupyterlab/__init__.py")
     launch.script("import sys; print(sys.argv[1:])", "jupyterlab/__main__.py")
     done = run(launch, "lab", "--port=8899", env={"PYTHONPATH": str(launch.home)})
