@@ -22,7 +22,7 @@ _NAME = "rtconsole-placeholder"
 _HIGHEST, _MOST = 512, 64
 
 # Seconds between two looks whether a number is free again, and how many.
-_LOOK, _MOST_LOOKS = 0.001, 50
+_LOOK, _MOST_LOOKS = 0.001, 500
 
 
 def allow_a_kernel() -> bool:

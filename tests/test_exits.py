@@ -191,9 +191,6 @@ def test_many_short_programs_leave_nothing_behind(launch: Launcher) -> None:
     assert [name for name in left if not name.endswith((".out", ".err", "debug.log"))] == []
 
 
-@pytest.mark.xfail(
-    strict=False, reason="on a busy machine libzmq may accept a client before the numbers are held"
-)
 def test_what_the_kernel_opens_never_stands_for_a_stream_that_is_closed(launch: Launcher) -> None:
     # a program that went to the background without putting /dev/null there
     program = launch(
