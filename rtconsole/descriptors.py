@@ -3,6 +3,7 @@
 Standard library only.
 """
 
+import errno
 import os
 import sys
 
@@ -21,8 +22,11 @@ _NAME = "rtconsole-placeholder"
 # No number is held up to above this one (select(2) takes those below 1,024 only), nor so many.
 _HIGHEST, _MOST = 512, 64
 
+# A duplicate of ours gets this number or one above: the program hardly has so many.
+_FAR = 256
+
 # Seconds between two looks whether a number is free again, and how many.
-_LOOK, _MOST_LOOKS = 0.001, 500
+_LOOK, _MOST_LOOKS = 0.001, 50
 
 
 def allow_a_kernel() -> bool:
@@ -199,3 +203,24 @@ def open_above(path: str, flags: int, mode: int = 0o777) -> int:
         return int(system.open(path, flags, mode))
     finally:
         release()
+
+
+def duplicate(fd: int) -> int:
+    """Do as ``os.dup``, and return no number that the program may use, not for a moment.
+
+    What it writes to a stream that it has closed would go to whom the duplicate leads to, and
+    closing a descriptor twice would close the duplicate, or what has its number next.
+
+    Raises:
+        OSError: as ``os.dup``.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where sockets have no descriptors
+        return os.dup(fd)
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FAR)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)  # so many may not be opened

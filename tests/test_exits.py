@@ -219,6 +219,36 @@ def test_what_the_kernel_opens_never_stands_for_a_stream_that_is_closed(launch: 
         assert program.wait() == 0
 
 
+def test_what_is_written_to_a_closed_stream_never_goes_to_a_client(launch: Launcher) -> None:
+    # whose a request is, is looked up by a duplicate of its connection
+    program = launch(
+        """
+        import os, threading
+        for fd in range(3): os.close(fd)
+        written = 0
+        def write():
+            global written
+            while not os.path.exists("end"):
+                for fd in range(3):
+                    try: written += os.write(fd, b"12345678")
+                    except OSError: pass
+        threads = [threading.Thread(target=write) for _ in range(2)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        os._exit(0)
+        """,
+        cwd=launch.home,
+    )
+    try:
+        with program.client() as client:
+            for number in range(300):
+                assert client.run(str(number)).result == str(number)
+            assert client.value("written") == 0
+    finally:
+        (launch.home / "end").touch()
+    assert program.wait() == 0
+
+
 def test_no_file_that_the_kernel_writes_stands_for_a_closed_stream(launch: Launcher) -> None:
     # not for a moment: what the program writes there would be in it
     program = launch(

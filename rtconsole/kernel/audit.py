@@ -150,7 +150,11 @@ class Audit:
                 record["part"] = [number, len(parts)]
             text = json.dumps({**record, "code": part})
             message = f"<{_PRIORITY}>{stamp} rtconsole[{os.getpid()}]: {text}".encode()
-            self._deliver(path, message)
+            release = descriptors.hold_streams()  # what the program writes would be in the log
+            try:
+                self._deliver(path, message)
+            finally:
+                release()
 
     def _deliver(self, path: str, message: bytes) -> None:
         if not hasattr(socket, "AF_UNIX"):  # Windows

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from rtconsole import descriptors
+
 
 class Peer(NamedTuple):
     """A client's process, as it was when it connected; ``None`` where that is not known."""
@@ -45,7 +47,7 @@ def peer_of(fd: int) -> Peer:
     That is on Linux and for Unix sockets (unix(7), SO_PEERCRED).
     """
     option = getattr(socket, "SO_PEERCRED", None)
-    with _duplicate(fd) as connection:
+    with connected(fd) as connection:
         if option is None or connection is None or connection.family != _UNIX:
             return UNKNOWN
         try:
@@ -63,7 +65,7 @@ def hang_up(fd: int, address: object) -> None:
         address: the channel's own, which no socket of the program's can have. What has not is
             no connection to it, any more.
     """
-    with _duplicate(fd) as connection:
+    with connected(fd) as connection:
         try:
             if connection is not None and connection.getsockname() == address:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -85,10 +87,10 @@ def address_of(bound: Any) -> object:
 
 
 @contextmanager
-def _duplicate(fd: int) -> Iterator[socket.socket | None]:
-    """Hold a connection of libzmq's, which may close it at any moment; ``None`` if it has."""
+def connected(fd: int) -> Iterator[socket.socket | None]:
+    """Hold a socket of libzmq's, which may close it at any moment; ``None`` if it is none."""
     try:
-        own = os.dup(fd)
+        own = descriptors.duplicate(fd)
     except OSError:  # also -1
         yield None
         return

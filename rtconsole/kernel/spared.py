@@ -7,12 +7,13 @@ program's own do not: nothing it calls may differ.
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rtconsole import descriptors
+
+from .peers import connected
 
 # What libzmq and event loops make, eventfd(2), epoll(7) and sockets; a listener's pipe.
 _KINDS = ("anon_inode:[event", "socket:[", "pipe:[")
@@ -27,7 +28,6 @@ class Spared:
             endpoints: the addresses of the channels, as ``getsockname`` tells them.
             also: descriptors that are ours from before.
         """
-        self._close = os.close  # the original, whatever a cell finds there
         self._endpoints = endpoints
         self._kinds = {fd: _kind(fd) for fd in also}
 
@@ -62,20 +62,9 @@ class Spared:
 
     def _is_of_a_channel(self, fd: int) -> bool:
         """Tell whether it listens for clients, or was accepted from one."""
-        try:
-            own = os.dup(fd)
-        except OSError:
-            return False
-        try:
-            sock = socket.socket(fileno=own)
-        except OSError:  # closed, and something else by now
-            self._close(own)
-            return False
-        with sock:
-            try:
-                return sock.getsockname() in self._endpoints
-            except (OSError, TypeError):
-                return False
+        with connected(fd) as sock, suppress(OSError, TypeError):
+            return sock is not None and sock.getsockname() in self._endpoints
+        return False
 
     # -- what a cell finds in ``os`` ---------------------------------------------------
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
-from rtconsole import native
+from rtconsole import descriptors, native
 
 _LONGEST_SOURCE = 1 << 22  # bytes
 # Ours may be another one: rtconsole.native.
@@ -89,10 +89,14 @@ def _of_faulthandler() -> dict[int, list[dict[str, Any]]]:
 
     Of 100 threads and 100 frames at most, with names of 500 characters.
     """
-    with tempfile.TemporaryFile() as file:
-        faulthandler.dump_traceback(file, all_threads=True)
-        file.seek(0)
-        text = file.read().decode("ascii", "replace")
+    release = descriptors.hold_streams()
+    try:
+        with tempfile.TemporaryFile() as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            text = file.read().decode("ascii", "replace")
+    finally:
+        release()
     stacks: dict[int, list[dict[str, Any]]] = {}
     for part in re.split(r"^(?=Thread |Current thread )", text, flags=re.MULTILINE):
         if head := re.match(r"(?:Current t|T)hread (0x[0-9a-f]+)", part):
@@ -125,7 +129,7 @@ def source_lines(name: str) -> list[str]:
     if cached is not None and len(cached) == 4:
         return list(cached[2])
     try:
-        fd = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        fd = descriptors.open_above(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return []
