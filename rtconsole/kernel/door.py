@@ -28,7 +28,7 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # Seconds: until libzmq is looked at again whether it listens by now, and how often; until the
 # next is let in, which libzmq takes a fraction of, until it surely is, and beside somebody who
 # harasses us; until scarce descriptors are looked at again.
-_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 0.25, 0.5
+_SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
 
 
 class _Place(NamedTuple):
@@ -47,14 +47,15 @@ class Door:
         self,
         loop: Any,
         note: Callable[[str], None],
-        is_harassed: Callable[[], bool],
+        is_harassed: Callable[[int], bool],
         release: Callable[[], None],
     ) -> None:
         """
         Args:
             loop: the asyncio event loop.
             note: told when people have to wait.
-            is_harassed: whether somebody comes again and again to be hung up on.
+            is_harassed: whether somebody comes again and again to be hung up on, to one of our own
+                descriptors.
             release: ends that numbers are held: until the door is shut libzmq accepts as it likes.
         """
         self._loop = loop
@@ -128,7 +129,7 @@ class Door:
             if not self._arm(place, _ONE):
                 self._places.pop(own, None)
                 return  # the program has closed it
-        pause = _LATER if is_full else _SLOWLY if self._is_harassed() else _NEXT
+        pause = _LATER if is_full else _SLOWLY if self._is_harassed(own) else _NEXT
         self._loop.call_later(pause, self._attend, own, place)
 
     def _arm(self, place: _Place, events: int) -> bool:
@@ -164,7 +165,7 @@ def install(
     loop: Any,
     sockets: dict[int, int],
     note: Callable[[str], None],
-    is_harassed: Callable[[], bool],
+    is_harassed: Callable[[int], bool],
 ) -> None:
     """Let clients in by a door from now on, where that can be done. From any thread.
 

@@ -234,11 +234,12 @@ class RunningKernel:
             stdout=app.Stream(kernel, "stdout"),
             stderr=app.Stream(kernel, "stderr"),
         )
+        publishing = self.listener.sockets["iopub"]
         door.install(
             control.io_loop.asyncio_loop,
             self._listening,
             debuglog.note,
-            publisher.patience.is_harassed,
+            lambda own: own == publishing and publisher.patience.is_harassed(),
         )
         kernel.start()
         status.change()
