@@ -7,7 +7,6 @@ that a full queue is one client's (ZMQ_XPUB_NODROP), and what that client cannot
 is kept for it here, up to a limit, from which on the oldest output is dropped.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,10 +16,11 @@ from ipykernel.iostream import IOPubThread
 
 from .patience import Patience, identity
 from .peers import address_of, connection_of, hang_up, peer_of
+from .pieces import CUT, Lines, Loss
 
-# Messages in libzmq's queue to one client; what is more waits here, where it is counted
+# Messages in libzmq's queue to one client, at most; what is more waits here, where it is counted
 # in bytes. With a shorter queue a client that nearly keeps up with a flood would lose some of it.
-QUEUE_LENGTH = 32
+_QUEUE_LENGTH = 32
 
 # Seconds until a client whose queue is full is tried again, at first and at most.
 _RETRY, _LONGEST_RETRY = 0.005, 0.25
@@ -35,16 +35,11 @@ class Message(NamedTuple):
 
     Attributes:
         frames: as for ``send_multipart``; the last is the content.
-        is_output: it may be dropped.
+        output: the lines of output in it, which may be dropped.
     """
 
     frames: list[Any]
-    is_output: bool = False
-
-    @property
-    def lines(self) -> int:
-        """The lines of output in it, counted when they are asked for: they hardly ever are."""
-        return str(json.loads(bytes(self.frames[-1]))["text"]).count("\n")
+    output: Lines | None = None
 
     @property
     def size(self) -> int:
@@ -67,7 +62,7 @@ class Subscriber:
         self.greeted = False
         self.waiting: deque[Message] = deque()
         self.size = 0  # of what waits, in bytes
-        self.dropped = 0  # lines, since the client was last told
+        self.lost = Loss()
 
     def is_there(self) -> bool:
         """Tell whether the connection is; its descriptor may be somebody else's by now."""
@@ -86,11 +81,11 @@ class Subscriber:
         rest = []
         while self.size > limit and self.waiting:
             old = self.waiting.popleft()
-            if not old.is_output:
+            if old.output is None:
                 rest.append(old)
             else:
                 self.size -= old.size
-                self.dropped += old.lines
+                self.lost.add(old.output)
         while self.size > limit and rest:
             self.size -= rest.pop(0).size
         self.waiting.extendleft(reversed(rest))
@@ -113,10 +108,11 @@ class IOPub(IOPubThread):
         """
         Args:
             socket: a bound XPUB socket, made with :func:`prepare`.
-            limit: bytes that may wait for one client.
+            limit: bytes that may wait for one client, with what is in libzmq's queue.
         """
         self.subscribers: list[Subscriber] = []
-        self._limit = limit
+        self._queued = _queue_length(limit) * CUT
+        self._limit = limit - self._queued
         self._plain: list[bytes] = []
         self._serial = 0
         self._address = address_of(socket)
@@ -287,7 +283,8 @@ class IOPub(IOPubThread):
         """Return how many bytes wait for every client at least: 0 if one keeps up."""
         if self._plain:
             return 0
-        return min((subscriber.size for subscriber in self.subscribers), default=0)
+        sizes = (each.size + self._queued if each.waiting else 0 for each in self.subscribers)
+        return min(sizes, default=0)
 
     def _broadcast(self, frames: list[Any]) -> None:
         try:
@@ -309,6 +306,8 @@ class IOPub(IOPubThread):
             self.socket.send_multipart([subscriber.tag, *message.frames], zmq.NOBLOCK)
         except zmq.Again:
             return False
+        if subscriber.lost.is_amid and message.output is not None:
+            subscriber.lost.passed(message.output)
         return True
 
     def _try_again(self) -> None:
@@ -319,10 +318,10 @@ class IOPub(IOPubThread):
         progress = slow = False
         for subscriber in self.subscribers:
             while subscriber.waiting:
-                if subscriber.dropped:
-                    if not self._sent(subscriber, self.dropped_notice(subscriber.dropped)):
+                if subscriber.lost.lines:
+                    if not self._sent(subscriber, self.dropped_notice(subscriber.lost.lines)):
                         break
-                    subscriber.dropped = 0
+                    subscriber.lost.lines = 0
                 if not self._sent(subscriber, subscriber.waiting[0]):
                     break
                 subscriber.size -= subscriber.waiting.popleft().size
@@ -335,9 +334,14 @@ class IOPub(IOPubThread):
             self.io_loop.call_later(self._retry, self._try_again)
 
 
-def prepare(socket: Any) -> None:
+def prepare(socket: Any, limit: int) -> None:
     """Set the options of a socket that is to be an :class:`IOPub`'s, before it is bound."""
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
-    socket.sndhwm = QUEUE_LENGTH
+    socket.sndhwm = _queue_length(limit)
     socket.rcvhwm = 1  # what waits with libzmq is beyond our reach: see .patience
+
+
+def _queue_length(limit: int) -> int:
+    """Return how many messages are half of the limit, if they are as large as a flood's are."""
+    return min(_QUEUE_LENGTH, limit // 2 // CUT)

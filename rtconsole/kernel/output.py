@@ -7,7 +7,7 @@ from rtconsole.settings import Settings
 
 from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
-from .pieces import LARGEST, Piece, Text, dropped, split
+from .pieces import LARGEST, Lines, Piece, Text, dropped, split
 from .publisher import Publisher
 
 # Seconds of silence after the answer to a kernel_info_request, and at most until then:
@@ -168,11 +168,13 @@ class Output:
         message = self._session.msg("stream", content, item.parent or {}, metadata=item.metadata)
         frames = self._session.serialize(message, ident=f"stream.{item.stream}".encode())
         if len(frames[-1]) <= LARGEST or len(item.text) < 2:
-            return [Message(frames, is_output=True)]
+            lines = Lines.of(item.stream, item.text)
+            missing = item.metadata.get("rtconsole", {}).get("dropped")  # a notice, itself dropped
+            return [Message(frames, lines if missing is None else lines._replace(ends=missing))]
         middle = len(item.text) // 2
         halves = item.text[:middle], item.text[middle:]
         return [part for half in halves for part in self._messages(item._replace(text=half))]
 
     def _dropped_notice(self, lines: int) -> Message:
         metadata = Piece("stderr", None, "").metadata(dropped=lines)
-        return self._messages(Text("stderr", dropped(lines), {}, metadata))[0]
+        return self._messages(Text("stderr", dropped(lines), {}, metadata))[0]._replace(output=None)

@@ -8,7 +8,10 @@ LARGEST = 950_000
 # Text is cut into so many bytes: as much as a fast flood has in a window. It fits, unless it is
 # hardly anything but what JSON has to escape; how much is not looked for, which would be as dear
 # as to make the message. Larger ones would fill libzmq's queue, which counts messages.
-_CUT = 1 << 18
+CUT = 1 << 18
+
+# Items are taken as they are up to here; of more, how long they are is told by so many.
+_FEW, _SAMPLE = 1000, 64
 
 
 class Text(NamedTuple):
@@ -35,6 +38,54 @@ class Piece(NamedTuple):
 
     def metadata(self, **more: Any) -> dict[str, Any]:
         return {"rtconsole": {"origin": "program", "thread": self.thread, **more}}
+
+
+class Lines(NamedTuple):
+    """The lines of a text: how many end in it, and whether the last one does."""
+
+    stream: str
+    ends: int
+    is_whole: bool
+
+    @classmethod
+    def of(cls, stream: str, text: str) -> "Lines":
+        return cls(stream, text.count("\n"), text.endswith("\n"))
+
+
+class Loss:
+    """Counts the lines of which something was dropped; each once, whatever it was cut into.
+
+    Attributes:
+        lines: those that nobody was told of yet.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._cut: set[str] = set()  # streams whose last line was counted, and has not ended
+
+    def add(self, dropped: Lines) -> None:
+        """Count what is dropped."""
+        self.lines += dropped.ends + (not dropped.is_whole) - (dropped.stream in self._cut)
+        self._cut.discard(dropped.stream)
+        if not dropped.is_whole:
+            self._cut.add(dropped.stream)
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether something was dropped of a line that has not ended yet."""
+        return bool(self._cut)
+
+    def passed(self, sent: Lines) -> None:
+        """Note what was sent after it: a line that ends there is over."""
+        if sent.ends:
+            self._cut.discard(sent.stream)
+
+    def without_rest(self, stream: str, text: str) -> str:
+        """Return what is to be sent after it: not the end of a line that was counted."""
+        if stream not in self._cut:
+            return text
+        self._cut.discard(stream)
+        return text[text.find("\n") + 1 :]
 
 
 class Tail(NamedTuple):
@@ -66,15 +117,38 @@ def split(text: str) -> Iterator[str]:
 
     Lone surrogates, legal in a str, have no UTF-8: they become escapes.
     """
-    length = _CUT
+    length = CUT
     if not text.isascii():
         encoded = text.encode("utf-8", "backslashreplace")
         text = encoded.decode()
-        length = max(1, _CUT * len(text) // len(encoded))
-    for at in range(0, len(text), length):
-        yield text[at : at + length]
+        length = max(1, CUT * len(text) // len(encoded))
+    at = 0
+    while len(text) - at > length:
+        end = text.rfind("\n", at, at + length) + 1 or at + length
+        yield text[at:end]
+        at = end
+    if at < len(text):
+        yield text[at:]
 
 
 def dropped(lines: int) -> str:
     """Return the line that says how much is missing."""
-    return f"[rtconsole: {lines:,} lines dropped]\n"
+    return f"[rtconsole: {lines:,} line{'s' * (lines != 1)} dropped]\n"
+
+
+def doses(items: list[Any]) -> Iterator[list[Any]]:
+    """Yield what waits in parts of about ``CUT`` characters each.
+
+    glibc's malloc keeps what was allocated in pieces as large as ever were freed.
+
+    Args:
+        items: text, or (stream, thread, text or bytes).
+    """
+    if len(items) <= _FEW:
+        yield items
+        return
+    few = items[:: len(items) // _SAMPLE]
+    size = sum(len(item if isinstance(item, str) else item[2]) for item in few)
+    step = max(_SAMPLE, CUT * len(few) // max(size, 1))
+    for at in range(0, len(items), step):
+        yield items[at : at + step]

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from rtconsole.recorder import Recorder
 
-from .pieces import Piece, Tail, Text, by_stream, dropped, split
+from .pieces import Lines, Loss, Piece, Tail, Text, by_stream, doses, dropped, split
 from .silence import Silence
 
 # Seconds that the first print after quiet is given to end its line.
@@ -132,7 +132,7 @@ class Publisher:
         self._step = math.inf  # of the time since the last tick, what counts as silence
         self._held: deque[Piece] = deque()
         self._held_size = 0
-        self._dropped = 0
+        self._lost = Loss()
 
     # -- from any thread, at any moment --------------------------------------------------
 
@@ -249,7 +249,7 @@ class Publisher:
 
     def drain_program(self, send: bool = True, most: float = float("inf")) -> None:
         """Take the program's output, and send it (``most`` characters or so) or keep it."""
-        for piece in self._take():
+        for piece in self._take() if self.program else ():
             self._held.append(piece)
             self._held_size += len(piece.text)
         self._drop_oldest()
@@ -257,13 +257,15 @@ class Publisher:
             return
         self.has_newcomers = False
         self._greet()
-        if self._dropped:
-            metadata = Piece("stderr", None, "").metadata(dropped=self._dropped)
-            self._send(Text("stderr", dropped(self._dropped), None, metadata))
-            self._dropped = 0
+        if self._lost.lines:
+            metadata = Piece("stderr", None, "").metadata(dropped=self._lost.lines)
+            self._send(Text("stderr", dropped(self._lost.lines), None, metadata))
+            self._lost.lines = 0
         while self._held and most > 0:
             piece = self._take_held(most)
             most -= len(piece.text)
+            if self._lost.is_amid:
+                piece = piece._replace(text=self._lost.without_rest(piece.stream, piece.text))
             self._publish(piece)
 
     def _take_held(self, most: float) -> Piece:
@@ -287,7 +289,7 @@ class Publisher:
         limit = max(self._limit - self._backlog(), _LEAST)
         while self._held_size > limit:
             oldest = self._take_held(self._held_size - limit)
-            self._dropped += oldest.text.count("\n") or 1
+            self._lost.add(Lines.of(oldest.stream, oldest.text))
 
     def _publish(self, piece: Piece) -> None:
         self._recorder.add(piece.stream, piece.text)
@@ -301,9 +303,10 @@ class Publisher:
     def _take(self) -> list[Piece]:
         """Return what the program wrote since the last time, runs of one thread joined."""
         items = self.program[:]
-        if not items:
-            return []
         del self.program[: len(items)]
+        return [piece for dose in doses(items) for piece in self._joined(dose)]
+
+    def _joined(self, items: list[Any]) -> list[Piece]:
         main = programs_threading.main_thread()
         try:
             return [Piece("stdout", main.name, "".join(items))]

@@ -79,17 +79,20 @@ class RunningKernel:
             self._heartbeat_context = zmq.Context()
             self._start_heartbeat()
 
-    def _socket(self, context: Any, kind: int, channel: str) -> Any:
+    def _socket(
+        self,
+        context: Any,
+        kind: int,
+        channel: str,
+        prepare: Callable[[Any], None] = lambda socket: None,
+    ) -> Any:
         """Return a ZMQ socket on the listener's own socket, with whoever waits in its backlog."""
         import zmq
 
         socket = context.socket(kind)
         if context is self._context:
             self._sockets.append(socket)
-        if kind == zmq.XPUB:
-            from .iopub import prepare
-
-            prepare(socket)
+        prepare(socket)
         socket.linger = 1000
         # before a handshake, too, when it is anybody's: libzmq's own limit is the memory
         socket.maxmsgsize = _LARGEST.get(channel, _LARGEST_OTHER)
@@ -184,9 +187,10 @@ class RunningKernel:
         stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
         wanted = settings.from_environment()
         status = Status(self.listener)
-        publisher = iopub.IOPub(
-            self._socket(context, zmq.XPUB, "iopub"), wanted.buffer, pipe=False, session=session
+        publishing = self._socket(
+            context, zmq.XPUB, "iopub", lambda socket: iopub.prepare(socket, wanted.buffer)
         )
+        publisher = iopub.IOPub(publishing, wanted.buffer, pipe=False, session=session)
         control = ControlThread(daemon=True)
         shell_channel = subshells.ShellChannel(context, self._threads, self.spared, daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
@@ -234,12 +238,12 @@ class RunningKernel:
             stdout=app.Stream(kernel, "stdout"),
             stderr=app.Stream(kernel, "stderr"),
         )
-        publishing = self.listener.sockets["iopub"]
+        iopub_fd = self.listener.sockets["iopub"]
         door.install(
             control.io_loop.asyncio_loop,
             self._listening,
             debuglog.note,
-            lambda own: own == publishing and publisher.patience.is_harassed(),
+            lambda own: own == iopub_fd and publisher.patience.is_harassed(),
         )
         kernel.start()
         status.change()
