@@ -121,7 +121,8 @@ def _close_descriptors(self: Listener) -> None:
 def boot(self: Listener) -> None:
     """Hand over to the kernel. In the parked thread."""
     try:
-        from . import waking
+        with self.gate:
+            from . import waking
     except Exception as error:  # protects the program: after chroot() there is no such file
         give_up(self, error)
     else:

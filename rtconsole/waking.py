@@ -24,7 +24,10 @@ def boot(self: Listener) -> None:
         native.wait_while_importing()
         with self.gate:
             _import_collections_abc()
-
+            try:
+                import resource  # noqa: F401, for who looks whether there is room
+            except ImportError:  # Windows
+                pass
         if not _can_be_spared(self):
             return
         room.check_memory()

@@ -169,3 +169,24 @@ def test_objects_end_as_without_a_visit_after(launch: Launcher, last: str) -> No
         client.run("a")
         (launch.home / "end").touch()
         assert Ending(program) == plain
+
+
+def test_each_import_of_a_boot_waits_for_a_program_that_ends(launch: Launcher) -> None:
+    # one that goes on while the interpreter is taken down crashes it (Python 3.11)
+    program = launch(
+        """
+        import sys, threading, time
+        from rtconsole import listener
+        class Spy:
+            def find_spec(self, name, path=None, target=None):
+                opened, ident = listener.current, threading.get_ident()
+                if ident != threading.main_thread().ident and opened.state == "booting":
+                    seen.append((name, opened.gate.locked()))
+        seen = []
+        sys.meta_path.insert(0, Spy())
+        while True: time.sleep(0.01)
+        """
+    )
+    with program.client() as client:
+        assert client.run("[name for name, is_held in seen if not is_held]").result == "[]"
+        assert client.run("len(seen) > 100").result == "True"
