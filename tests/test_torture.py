@@ -27,6 +27,14 @@ FAIL
 test_three (test.test_x.Case.test_three) ... skipped 'no'
 Warning -- threading_cleanup() failed to clean up 1 threads
 test_timed (test.test_x.Case.test_timed) ... 0.25s ok
+test_script (test.test_x.Case.test_script) ...
+===== script _test_x.py ======
+test_one (__main__.Case.test_one) ... ok
+test_two (__main__.Case.test_two) ... ok
+
+OK
+===== script _test_x.py completed: exit code 0 ======
+FAIL
 test_four (test.test_x.Case.test_four) ... Fatal Python error: Aborted
 """
     assert torture.parsed(text) == {
@@ -34,6 +42,7 @@ test_four (test.test_x.Case.test_four) ... Fatal Python error: Aborted
         "test.test_x.Case.test_two": "FAIL",
         "test.test_x.Case.test_three": "skipped",
         "test.test_x.Case.test_timed": "ok",
+        "test.test_x.Case.test_script": "FAIL",
         "test.test_x.Case.test_four": torture.NO_END,
         torture.REMARKS: "some",
     }

@@ -72,6 +72,8 @@ _BEGUN = re.compile(r"^(\w+) \(([\w.]+)\)")
 _OUTCOME = re.compile(
     r"(?:\.\.\. |^)(?:[\d.]+s )?(ok|FAIL|ERROR|skipped|expected failure|unexpected success)"
 )
+# Tests within a test: in a script that it runs (test_atexit), whose outcome is its own.
+_WITHIN = re.compile(r"^\w+ \(__main__\.")
 # What the test runner says of a module that leaves something behind.
 _REMARK = re.compile(r"^Warning -- (.*)$|(altered the execution environment)", re.MULTILINE)
 
@@ -230,6 +232,8 @@ def parsed(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
+        if _WITHIN.match(line):
+            continue
         if begun := _BEGUN.match(line):
             name = f"{begun[2]}" if begun[2].endswith(begun[1]) else f"{begun[2]}.{begun[1]}"
             found.setdefault(name, NO_END)
