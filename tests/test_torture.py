@@ -66,3 +66,13 @@ def test_what_a_test_never_did_without_a_console_is_a_difference_and_a_flaky_one
     found, visited = Replayed().differing("t")
     assert visited
     assert found == [torture.Difference("t", "t.T.a", "visited", "FAIL", "ok")]
+
+
+def test_a_module_without_tests_is_no_success() -> None:
+    class Empty(torture.Torture):
+        def run(self, *_: object, **__: object) -> torture.Run:
+            return torture.Run({torture.WHOLE: "exit 1", torture.REMARKS: "none"}, 1, 0, [], 0, "")
+
+    found, visited = Empty().differing("t")
+    assert not visited
+    assert [row.ours for row in found] == ["no tests"]
