@@ -12,12 +12,12 @@ from .listener import system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 # What a kernel and its first client take is 45.
 _FOR_A_KERNEL = 52
 
-_NAME = "rtconsole-placeholder"
+NAME = "rtconsole-placeholder"
 
 # No number is held up to above this one (select(2) takes those below 1,024 only), nor so many.
 _HIGHEST, _MOST = 512, 64
@@ -59,6 +59,49 @@ def _left() -> tuple[int, int]:
 def folder_of_descriptors(platform: str) -> str:
     """Return where ``sys.platform`` lists a process's descriptors, proc(5) or fd(4)."""
     return "/proc/self/fd" if platform == "linux" else "/dev/fd"
+
+
+class Calls:
+    """The system calls that it takes to hold numbers.
+
+    Between any two of these another thread may run; :func:`use` others. Raise OSError.
+    """
+
+    def used(self) -> "Iterable[int]":
+        """Return the numbers that are used."""
+        return map(int, os.listdir("/proc/self/fd"))
+
+    def root(self) -> int:
+        """Open a file that can neither be read nor written (open(2), O_PATH)."""
+        return int(system.open("/", os.O_PATH | os.O_CLOEXEC))
+
+    def placeholder(self) -> int:
+        """Open such a file that nobody else has."""
+        memory = os.memfd_create(NAME)
+        try:
+            return int(system.open(f"/proc/self/fd/{memory}", os.O_PATH | os.O_CLOEXEC))
+        finally:
+            system.close(memory)
+
+    def identity(self, fd: int) -> "tuple[int, int]":
+        """Return a file's device and inode."""
+        status = system.fstat(fd)
+        return status.st_dev, status.st_ino
+
+    def dup(self, fd: int) -> int:
+        return int(system.dup(fd))
+
+    def close(self, fd: int) -> None:
+        system.close(fd)
+
+
+_calls = Calls()
+
+
+def use(calls: Calls) -> None:
+    """Hold numbers, and let go of those that are held, by these calls from now on."""
+    global _calls
+    _calls = calls
 
 
 # Who holds streams now, and the placeholders: device and inode of each.
@@ -103,16 +146,23 @@ def hold_streams() -> "Callable[[], None]":
 
 def _open_placeholders() -> None:
     try:
-        while hasattr(os, "O_PATH"):
-            fd = system.open("/", os.O_PATH | os.O_CLOEXEC)
+        while hasattr(os, "O_PATH") and not _streams_are_open():
+            fd = _calls.root()
             if fd > 2:
-                system.close(fd)
+                _calls.close(fd)
                 break
-            status = system.fstat(fd)
-            _held[fd] = status.st_dev, status.st_ino
+            _held[fd] = _calls.identity(fd)
             _closed.add(fd)
     except OSError:  # no more to be had
         pass
+
+
+def _streams_are_open() -> bool:
+    """Tell so without a descriptor, which a program that closes one twice might close."""
+    try:
+        return all(system.fstat(fd) for fd in range(3))
+    except OSError:
+        return False
 
 
 def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
@@ -130,7 +180,8 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
     """
     release = hold_streams()
     try:
-        left, used = _left()[0], {int(name) for name in os.listdir("/proc/self/fd")}
+        left = _left()[0]
+        used = set(_calls.used())
         highest = max(used) + beyond
         if highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4):
             with _turn:
@@ -141,28 +192,26 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
 
 
 def _hold_up_to(highest: int) -> None:
-    # Nobody else has this file, and a descriptor of it can neither be read nor written.
-    memory = os.memfd_create(_NAME)
-    try:
-        first = fd = system.open(f"/proc/self/fd/{memory}", os.O_PATH | os.O_CLOEXEC)
-    finally:
-        system.close(memory)
-    status = system.fstat(first)
+    first = fd = _calls.placeholder()
+    identity = _calls.identity(first)
     while fd <= highest:
-        _held[fd] = status.st_dev, status.st_ino
-        fd = system.dup(first)
-    system.close(fd)
+        _held[fd] = identity
+        fd = _calls.dup(first)
+    _calls.close(fd)
 
 
 def _close_placeholders() -> None:
     for fd, identity in _held.items():
-        try:
-            status = system.fstat(fd)
-            if (status.st_dev, status.st_ino) == identity:
-                system.close(fd)
-        except OSError:
-            pass
+        _close_if_same(fd, identity)
     _held.clear()
+
+
+def _close_if_same(fd: int, identity: "tuple[int, int]") -> None:
+    try:
+        if _calls.identity(fd) == identity:  # else it is the program's by now
+            _calls.close(fd)
+    except OSError:
+        pass
 
 
 def let_go() -> None:
@@ -182,7 +231,7 @@ def after_fork_in_child() -> None:
     try:
         for name in os.listdir("/proc/self/fd"):  # for those that were not noted yet
             try:
-                if os.readlink(f"/proc/self/fd/{name}").startswith(f"/memfd:{_NAME}"):
+                if os.readlink(f"/proc/self/fd/{name}").startswith(f"/memfd:{NAME}"):
                     system.close(int(name))
             except OSError:  # that of the list itself
                 pass
@@ -191,18 +240,37 @@ def after_fork_in_child() -> None:
 
 
 def open_above(path: str, flags: int, mode: int = 0o777) -> int:
-    """Do as ``os.open``, and return no standard stream's number, not for a moment.
+    """Do as ``os.open``, and return no standard stream's number.
 
-    What the program writes to a stream that it has closed would be in our file.
+    What the program writes to a stream that it has closed would be in our file; and if it has
+    opened the stream again by the time that we close our file, we would close the stream.
 
     Raises:
-        OSError: as ``os.open``.
+        OSError: as ``os.open``; or the program has just put its own file in the place of ours.
     """
     release = hold_streams()
     try:
-        return int(system.open(path, flags, mode))
+        fd = int(system.open(path, flags, mode))
+        return fd if fd > 2 else moved_above(fd, path)
     finally:
         release()
+
+
+def moved_above(fd: int, path: str) -> int:
+    """Return a descriptor, no standard stream's, of what has just been opened at ``path``.
+
+    ``fd`` is closed, unless the program has put another file there meanwhile: then OSError.
+    """
+    status = os.stat(path)
+    ours = status.st_dev, status.st_ino
+    try:
+        moved = duplicate(fd)
+        if _calls.identity(moved) != ours:
+            _calls.close(moved)
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), path)
+        return moved
+    finally:
+        _close_if_same(fd, ours)
 
 
 def duplicate(fd: int) -> int:

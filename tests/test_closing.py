@@ -1,6 +1,12 @@
 """Cells that close descriptors: the program's go, the kernel's stay, and the console with them."""
 
+import errno
+import json
+import os
+import socket
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from harness import Client, Launcher, wait_for
@@ -209,3 +215,71 @@ def test_children_have_none_of_the_numbers_that_are_held_for_a_moment(launch: La
     seen, left, after = map(int, program.stdout.split())
     assert (left, after) == (0, 0)
     assert seen > 9, "nothing was held while somebody forked"
+
+
+def test_a_client_never_has_a_number_that_the_program_closed_just_before_it_came(
+    launch: Launcher,
+) -> None:
+    """It may close it once more, as who closes a descriptor twice does: but here it looks first."""
+    program = launch(
+        """
+        import os, time
+        while not os.path.exists("begin"): time.sleep(0.01)
+        rounds, clients = 0, 0
+        while not os.path.exists("end"):
+            number = os.dup(0)
+            os.close(number)
+            time.sleep(0.02)
+            rounds += 1
+            try: clients += "socket:" in os.readlink(f"/proc/self/fd/{number}")
+            except OSError: pass
+        print(rounds > 9, clients)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        assert client.run("1").result == "1"
+        folder = Path(f"/proc/{program.pid}/fd")
+        wait_for(lambda: "rtconsole" not in str([os.readlink(fd) for fd in folder.iterdir()]), "it")
+        (launch.home / "begin").touch()
+        info = json.loads(program.connection_file.read_text())
+        for _ in range(30):
+            come = []
+            for _ in range(5):
+                come.append(socket.socket(socket.AF_UNIX))
+                come[-1].connect(f"{info['ip']}-{info['shell_port']}")
+                time.sleep(0.005)
+            for one in come:
+                one.close()
+            assert client.run("2").result == "2"
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == "True 0\n"
+
+
+def test_a_file_of_ours_on_a_stream_closed_just_now_is_moved_and_the_programs_is_left(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import os
+        from rtconsole import descriptors
+        def is_open(fd):
+            try: return bool(os.fstat(fd))
+            except OSError: return False
+        saved = os.dup(0)
+        os.close(0)
+        moved = descriptors.moved_above(os.open(__file__, os.O_RDONLY), __file__)
+        print(moved > 2, b"moved_above" in os.read(moved, 1000), is_open(0))
+        os.close(moved)
+        before = os.listdir("/proc/self/fd")
+        ours = os.open(__file__, os.O_RDONLY)
+        os.dup2(saved, ours)
+        try: descriptors.moved_above(ours, __file__)
+        except OSError as error: print(error.errno, os.path.sameopenfile(ours, saved))
+        print(len(os.listdir("/proc/self/fd")) - len(before))
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == f"True True False\n{errno.EBADF} True\n1\n"

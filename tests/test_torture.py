@@ -27,6 +27,14 @@ FAIL
 test_three (test.test_x.Case.test_three) ... skipped 'no'
 Warning -- threading_cleanup() failed to clean up 1 threads
 test_timed (test.test_x.Case.test_timed) ... 0.25s ok
+test_script (test.test_x.Case.test_script) ...
+===== script _test_x.py ======
+test_one (__main__.Case.test_one) ... ok
+test_two (__main__.Case.test_two) ... ok
+
+OK
+===== script _test_x.py completed: exit code 0 ======
+FAIL
 test_four (test.test_x.Case.test_four) ... Fatal Python error: Aborted
 """
     assert torture.parsed(text) == {
@@ -34,6 +42,7 @@ test_four (test.test_x.Case.test_four) ... Fatal Python error: Aborted
         "test.test_x.Case.test_two": "FAIL",
         "test.test_x.Case.test_three": "skipped",
         "test.test_x.Case.test_timed": "ok",
+        "test.test_x.Case.test_script": "FAIL",
         "test.test_x.Case.test_four": torture.NO_END,
         torture.REMARKS: "some",
     }
@@ -57,3 +66,13 @@ def test_what_a_test_never_did_without_a_console_is_a_difference_and_a_flaky_one
     found, visited = Replayed().differing("t")
     assert visited
     assert found == [torture.Difference("t", "t.T.a", "visited", "FAIL", "ok")]
+
+
+def test_a_module_without_tests_is_no_success() -> None:
+    class Empty(torture.Torture):
+        def run(self, *_: object, **__: object) -> torture.Run:
+            return torture.Run({torture.WHOLE: "exit 1", torture.REMARKS: "none"}, 1, 0, [], 0, "")
+
+    found, visited = Empty().differing("t")
+    assert not visited
+    assert [row.ours for row in found] == ["no tests"]

@@ -9,8 +9,8 @@ first test begins and every 200 ms from then on, and so are the processes that i
 Prints what differs, test by test. What differs is run again, those tests only, three times in
 each of the three ways, before it counts: a difference is an outcome that those tests then have
 now and again with a console, and never without. What cannot be helped is in
-docs/known-differences.md. Exit code 1 if something differs that is not there, or if the tests'
-process was never visited.
+docs/known-differences.md. Exit code 1 if something differs that is not there, if the tests'
+process was never visited, or if this interpreter came without the module's tests.
 """
 
 import argparse
@@ -72,6 +72,8 @@ _BEGUN = re.compile(r"^(\w+) \(([\w.]+)\)")
 _OUTCOME = re.compile(
     r"(?:\.\.\. |^)(?:[\d.]+s )?(ok|FAIL|ERROR|skipped|expected failure|unexpected success)"
 )
+# Tests within a test: in a script that it runs (test_atexit), whose outcome is its own.
+_WITHIN = re.compile(r"^\w+ \(__main__\.")
 # What the test runner says of a module that leaves something behind.
 _REMARK = re.compile(r"^Warning -- (.*)$|(altered the execution environment)", re.MULTILINE)
 
@@ -230,6 +232,8 @@ def parsed(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
+        if _WITHIN.match(line):
+            continue
         if begun := _BEGUN.match(line):
             name = f"{begun[2]}" if begun[2].endswith(begun[1]) else f"{begun[2]}.{begun[1]}"
             found.setdefault(name, NO_END)
@@ -312,6 +316,8 @@ class Torture:
             if self._pair(first, way, test)[0] != self._pair(first, way, test)[1]
             and pattern(test) not in endless
         }
+        if not first["without"].outcomes.keys() - {WHOLE, REMARKS}:
+            return [Difference(module, WHOLE, "without", "no tests", "some")], False
         visited = first["visited"].cells > 0
         tests = sorted({test for test, _ in suspects if not test.startswith("(")})
         again: list[dict[str, Run]] = []

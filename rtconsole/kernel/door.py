@@ -6,10 +6,13 @@ sockets are muted, and each connection is let in by hand: the socket is armed to
 of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection, and muted again.
 While descriptors are scarce, who knocks waits in the backlog.
 
+No other thread runs Python from before the numbers that the program has used are held (see
+`rtconsole.descriptors`) until libzmq has accepted: else one may close a descriptor just then,
+whose number the connection gets, and close it once more.
+
 Linux only; elsewhere libzmq accepts as ever.
 """
 
-import ctypes
 import os
 import platform
 import re
@@ -21,6 +24,8 @@ from typing import Any, NamedTuple
 
 from rtconsole import descriptors
 
+from .atonce import AtOnce
+
 # epoll_ctl(2): EPOLL_CTL_MOD; nothing; EPOLLIN and EPOLLONESHOT. The struct is packed on x86-64.
 _MOD, _MUTED, _ONE = 3, 0, 1 | 1 << 30
 _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
@@ -29,6 +34,14 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # next is let in, which libzmq takes a fraction of, until it surely is, and beside somebody who
 # harasses us; until scarce descriptors are looked at again.
 _SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
+
+# Microseconds between two looks whether libzmq has accepted, and how many: less in all than
+# Python's switch interval, after which another thread may run. And how often it may be late,
+# on a busy machine, before it is left to accept while others run.
+_LOOK, _LOOKS, _LATE = 20, 30, 5
+
+# How many numbers beyond those that are used the program may have used while those were held.
+_BEYOND = 8
 
 
 class _Place(NamedTuple):
@@ -49,6 +62,7 @@ class Door:
         note: Callable[[str], None],
         is_harassed: Callable[[int], bool],
         release: Callable[[], None],
+        at_once: AtOnce,
     ) -> None:
         """
         Args:
@@ -57,15 +71,17 @@ class Door:
             is_harassed: whether somebody comes again and again to be hung up on, to one of our own
                 descriptors.
             release: ends that numbers are held: until the door is shut libzmq accepts as it likes.
+            at_once: what numbers are held by.
         """
         self._loop = loop
         self._note = note
         self._is_harassed = is_harassed
-        self._libc: Any = ctypes.CDLL(None)
+        self._at_once = at_once
         self._is_full = False
         self._is_shut = False
         self._release: Callable[[], None] | None = release
         self._held: Any = None  # the timer that calls it
+        self._beyond, self._late = _BEYOND, 0
         self._places: dict[int, _Place] = {}  # by our own descriptors
 
     def shut(self, sockets: dict[int, int], tries: int = _TRIES) -> None:
@@ -86,28 +102,60 @@ class Door:
             self._is_shut = True
         self._hold_numbers()
 
-    def _hold_numbers(self) -> None:
+    def _hold_numbers(self, beyond: int = 0) -> None:
         """Let libzmq's new connections have no number that the program has used."""
-        before, self._release = self._release, descriptors.hold_numbers()
+        before = self._release
+        self._release = descriptors.hold_numbers(beyond)
         if before is not None:  # anew, since another thread may have had a file there for a moment
             before()
         if self._held is not None:
             self._held.cancel()
         self._held = self._loop.call_later(_ACCEPTED, self._let_go)
 
-    def _let_go(self) -> None:
-        """Let the numbers go, unless libzmq, on a busy machine, still is to accept somebody.
+    def _let_go(self, is_last: bool = False) -> None:
+        """Let the numbers go; later, if libzmq, on a busy machine, still is to accept somebody.
 
         One that was armed twice for somebody would accept the next one on its own.
         """
-        self._held = None
         for place in self._places.values():
             self._arm(place, _MUTED)
-        if not self._is_shut or (self._is_knocked() and not self._is_full):
+        if not self._is_shut:
             self._hold_numbers()
-        elif self._release is not None:
+        elif not is_last and self._is_knocked() and not self._is_full:
+            self._held = self._loop.call_later(_ACCEPTED, self._let_go, True)
+        else:
+            self._end_holding()
+
+    def _end_holding(self) -> None:
+        if self._release is not None:
+            self._held.cancel()
             self._release()
-            self._release = None
+            self._held = self._release = None
+
+    def _let_in(self, place: _Place) -> bool:
+        """Have libzmq accept one connection; false if its socket is not there any more."""
+        if not self._is_there(place):
+            return False
+        self._hold_numbers(self._beyond)
+        try:
+            number = self._at_once.lowest_free(place.fd)  # the connection's
+        except OSError:  # that was the program's last one
+            return True
+        self._tell(place, _ONE)
+        for _ in range(_LOOKS):
+            if self._at_once.is_used(number):
+                self._beyond = self._late = 0
+                break
+            self._at_once.sleep(_LOOK)
+        else:
+            self._late += 1
+            if self._late > _LATE:
+                self._beyond = _BEYOND
+                return True  # the numbers are held until it surely has
+            self._tell(place, _MUTED)
+        if self._is_shut:
+            self._end_holding()
+        return True
 
     def _is_knocked(self) -> bool:
         knocks = select.poll()
@@ -124,23 +172,27 @@ class Door:
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
-        if not is_full:
-            self._hold_numbers()
-            if not self._arm(place, _ONE):
-                self._places.pop(own, None)
-                return  # the program has closed it
         pause = _LATER if is_full else _SLOWLY if self._is_harassed(own) else _NEXT
+        if self._is_shut and self._held is not None:
+            pause = _SOON  # one after the other, or the program uses numbers beyond those held
+        elif not is_full and not self._let_in(place):
+            self._places.pop(own, None)
+            return  # the program has closed it
         self._loop.call_later(pause, self._attend, own, place)
 
     def _arm(self, place: _Place, events: int) -> bool:
         """Set what libzmq is told of; false if its socket is not there any more."""
+        return self._is_there(place) and self._tell(place, events)
+
+    def _is_there(self, place: _Place) -> bool:
         try:
-            if os.fstat(place.fd).st_ino != place.inode:
-                return False
+            return os.fstat(place.fd).st_ino == place.inode
         except OSError:
             return False
+
+    def _tell(self, place: _Place, events: int) -> bool:
         event = struct.pack(_EVENT, events, place.mark)
-        return bool(self._libc.epoll_ctl(place.epoll, _MOD, place.fd, event) == 0)
+        return bool(self._at_once.libc.epoll_ctl(place.epoll, _MOD, place.fd, event) == 0)
 
 
 def _places(wanted: set[int]) -> dict[int, _Place]:
@@ -166,22 +218,23 @@ def install(
     sockets: dict[int, int],
     note: Callable[[str], None],
     is_harassed: Callable[[int], bool],
+    at_once: AtOnce | None,
 ) -> None:
     """Let clients in by a door from now on, where that can be done. From any thread.
 
     Args:
-        loop, note, is_harassed: as for :class:`Door`.
+        loop, note, is_harassed, at_once: as for :class:`Door`; without the last it cannot be done.
         sockets: see :meth:`Door.shut`.
     """
-    if not os.path.exists("/proc/self/fdinfo"):
+    if at_once is None:
         return
-
     release = descriptors.hold_numbers()
+    door = Door(loop, note, is_harassed, release, at_once)
 
     def begin() -> None:
         try:
-            Door(loop, note, is_harassed, release).shut(dict(sockets))
-        except Exception as error:  # protects the kernel: an audit hook that forbids ctypes
+            door.shut(dict(sockets))
+        except Exception as error:  # protects the kernel: /proc may be another's by now
             release()
             note(f"no door: {error}")
 

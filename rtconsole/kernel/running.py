@@ -71,8 +71,10 @@ class RunningKernel:
         with listener.gate:
             import zmq
 
+            from . import atonce
             from .spared import Spared, endpoints_of
 
+        self._at_once = atonce.install(debuglog.note)
         self.spared = Spared(endpoints_of(self._info), *(listener.pipe or ()))
         with self.spared.opening(_BEYOND):
             self._context = zmq.Context()
@@ -244,6 +246,7 @@ class RunningKernel:
             self._listening,
             debuglog.note,
             lambda own: own == iopub_fd and publisher.patience.is_harassed(),
+            self._at_once,
         )
         kernel.start()
         status.change()

@@ -1,0 +1,107 @@
+"""System calls with the interpreter's lock held: no other thread runs Python between them.
+
+`os` lets go of it in each of its calls, and another thread may then close a descriptor, or close
+it once more, or put another file there. These are to take little time: nothing that waits for a
+disk, a peer or a server in this very process. Python itself lets another thread run at the end of
+the switch interval only, 5 ms by default, which begins anew when one gets the lock
+(`sys.setswitchinterval`).
+
+Linux only.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+from rtconsole import descriptors
+
+# Numbers below this one are looked at, so many at once.
+_HIGHEST, _SOME = 512, 64
+
+# statx(2), since older C libraries have no fstat(2): where inode and device are in what it tells.
+_AT_EMPTY_PATH, _STATX_INO, _SIZE, _INODE_AT, _DEVICE_AT = 0x1000, 0x100, 256, 32, 136
+
+# fcntl(2), memfd_create(2); `fcntl` is not everywhere.
+_F_GETFD, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 1030, 1
+
+
+class AtOnce(descriptors.Calls):
+    """The calls that it takes to hold numbers, and to wait for libzmq meanwhile."""
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            AttributeError, OSError: this C library has not got them all.
+        """
+        self.libc: Any = ctypes.PyDLL(None, use_errno=True)
+        self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
+        self._fcntl: Any = ctypes.PyDLL(None).fcntl  # three times as fast as one that keeps errno
+        self._status = ctypes.create_string_buffer(_SIZE)
+
+    def used(self) -> list[int]:
+        count = os.stat("/proc/self/fd").st_size or _HIGHEST  # 0 before Linux 6.2, proc(5)
+        found: list[int] = []
+        for low in range(0, _HIGHEST, _SOME):
+            if len(found) < count:
+                some = range(low, low + _SOME)
+                looks = map(self._fcntl, some, repeat(_F_GETFD))
+                found += [fd for fd, flags in zip(some, looks, strict=True) if flags >= 0]
+        return found
+
+    def is_used(self, fd: int) -> bool:
+        return bool(self._fcntl(fd, _F_GETFD) >= 0)
+
+    def root(self) -> int:
+        return _checked(self.libc.open(b"/", os.O_PATH | os.O_CLOEXEC))
+
+    def placeholder(self) -> int:
+        memory = _checked(self.libc.memfd_create(descriptors.NAME.encode(), _MFD_CLOEXEC))
+        try:
+            path = f"/proc/self/fd/{memory}".encode()
+            return _checked(self.libc.open(path, os.O_PATH | os.O_CLOEXEC))
+        finally:
+            self.libc.close(memory)
+
+    def identity(self, fd: int) -> tuple[int, int]:
+        _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, self._status))
+        device = os.makedev(*struct.unpack_from("@II", self._status, _DEVICE_AT))
+        return device, struct.unpack_from("@Q", self._status, _INODE_AT)[0]
+
+    def dup(self, fd: int) -> int:
+        return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
+
+    def close(self, fd: int) -> None:
+        _checked(self.libc.close(fd))
+
+    def lowest_free(self, fd: int) -> int:
+        """Return the number that the next descriptor will have; ``fd`` is any open one."""
+        free = self.dup(fd)
+        self.close(free)
+        return free
+
+    def sleep(self, microseconds: int) -> None:
+        """Wait, and keep all threads that run Python waiting."""
+        self.libc.usleep(microseconds)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def install(note: Callable[[str], None]) -> AtOnce | None:
+    """Hold numbers so from now on, where that can be done."""
+    if not os.path.exists("/proc/self/fdinfo"):
+        return None
+    try:
+        at_once = AtOnce()
+    except Exception as error:  # protects the kernel: an audit hook that forbids ctypes
+        note(f"a client may get a number that the program has used: {error}")
+        return None
+    descriptors.use(at_once)
+    return at_once
