@@ -293,7 +293,8 @@ def _park_after_fork(self: Listener) -> None:
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    if sys.version_info[:2] == (3, 13) and _own.get_ident() == self.main_thread_id:
+    called_late = sys.version_info[:2] == (3, 13) and _own.get_ident() == self.main_thread_id
+    if called_late and not _is_forked_by_c():
         try:
             from . import pending
 
@@ -306,6 +307,17 @@ def _park_after_fork(self: Listener) -> None:
             note("no console after a fork", error)
             return _park_or_close(self, can_park=False)
     return _park_or_close(self)
+
+
+def _is_forked_by_c() -> bool:
+    """Tell whether C alone forks, and tells Python: it warns of no thread.
+
+    Nor may it ever call Python again in this thread, as uWSGI's master.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_globals is vars(listener)  # our at-fork handler, called by nobody
 
 
 def _park_now(self: Listener) -> bool:
