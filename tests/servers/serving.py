@@ -179,6 +179,44 @@ class Server:
                 assert reply.status == "ok", (pid, reply)
             load.wait_for_answers({f"{word} {pid}" for pid in pids})
 
+    def replace(
+        self, do: Callable[[], object], load: Load, *lost: type[Exception], ends: Iterable[int]
+    ) -> set[int]:
+        """Do what ends processes and starts as many, under load; return the workers then.
+
+        Args:
+            lost: how requests may fail until the last of the former has ended and a fresh one
+                has answered, since they do so without rtconsole: see ``losses.py``.
+            ends: who is to end.
+        """
+        before = children(self.pid)
+        with load.losing(*lost):
+            do()
+            workers = self.wait_for_workers(len(before), other_than=ends)
+            load.wait_for_answer(answers(workers - before))
+        return workers
+
+    def recycle(self, port: int, workers: set[int], *lost: type[Exception]) -> None:
+        """Look into each worker, load them until they are recycled, and see the fresh ones listed.
+
+        Args:
+            lost: how requests may fail meanwhile, since they do so without rtconsole.
+        """
+        with ExitStack() as stack:
+            for client in self.connect(stack, workers).values():
+                assert client.run("import application").status == "ok"
+            with Load(port) as load, load.losing(*lost):
+                wait_for(lambda: not any(map(is_alive, workers)), "the workers' end")
+                load.answers(20)
+            self.wait_for_workers(len(workers), other_than=workers)
+            if self.watched:  # one more may just end
+                wait_for(lambda: listed(self.launch) == self.all_pids(), "a list of all")
+
+    def check_answers(self, load: Load) -> None:
+        """No answer was another one than a process of it gives, nor a part of it."""
+        self.known |= self.all_pids()
+        assert not load.texts - answers(self.known)
+
     def end(
         self,
         number: int = signal.SIGTERM,
@@ -219,6 +257,12 @@ class Server:
         """The names of all connection files and sockets."""
         folders = self.program.runtime_dir, self.launch.sockets / "rtconsole"
         return [path.name for folder in folders for path in folder.rglob("*-*")]
+
+
+def answers(pids: Iterable[int]) -> set[str]:
+    """Return all that the applications here answer in these processes, changed or not."""
+    words = ("plain", "changed", "again", "edited")
+    return {f"{word} {pid}" for word in words for pid in pids}
 
 
 def is_alive(pid: int) -> bool:
