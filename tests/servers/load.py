@@ -135,6 +135,8 @@ def get(port: int, path: str = "/") -> str:
             text = response.read().decode()
         except ConnectionError as error:  # amid an answer, which is worse than none
             raise http.client.IncompleteRead(b"") from error
+        if response.getheader("Content-Length") is None:  # the end of its head is missing
+            raise http.client.IncompleteRead(b"")
         if response.status != 200:
             raise http.client.HTTPException(f"status {response.status}")
         return text
