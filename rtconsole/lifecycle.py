@@ -37,10 +37,10 @@ has_dead_frames = False
 
 
 def _unusual(name: str) -> "Callable[..., Any]":
-    def function(*arguments: "Any") -> "Any":
+    def function(*arguments: "Any", **options: "Any") -> "Any":
         from . import unusual
 
-        return getattr(unusual, name)(*arguments)
+        return getattr(unusual, name)(*arguments, **options)
 
     return function
 
@@ -50,29 +50,13 @@ tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
 rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
 park_without_signals = _unusual("park_without_signals")
 close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
+leave_alone = _unusual("leave_alone")
 
 
 def rung(self: Listener) -> None:
     """Somebody connected: a boot begins, unless the console was closed meanwhile."""
     if self.state == PARKED:
         self.state = BOOTING
-
-
-def leave_alone(serve_children: bool) -> None:
-    """This program gets no console: forget what the process left before an exec.
-
-    Args:
-        serve_children: whether the processes that it forks get one.
-    """
-    from . import folders
-
-    try:
-        leftovers.forget(folders.runtime_dir(os.environ, sys.platform))
-    except OSError:
-        pass  # no folder, and so nothing to forget: the program starts as it would
-    if serve_children:
-        listener.opens_in_children = True
-        listener.hook()
 
 
 def sweep(_: None, files: str, sockets: str) -> None:
@@ -146,22 +130,23 @@ def give_up(self: Listener, error: BaseException) -> None:
 _own: "Any" = listener  # has imported what concerns threads before a program replaced it
 _turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
+_early = 0  # how many of these have it from a hook before: see hold_imports_first
 _inherited: Listener | None = None  # what its child gets
 
 
 def at_fork(_: None, phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
-    global _turn, _forker, _depth, _inherited, has_dead_frames
+    global _turn, _forker, _depth, _early, has_dead_frames
     me = _own.get_ident()
     if phase == "before":
-        if _forker == me:
-            _depth += 1
-        elif _turn.acquire(timeout=LONGEST_IMPORT):
-            _forker, _depth, _inherited = me, 1, listener.current
+        if _early and _forker == me:
+            _early -= 1
+        else:
+            _take_turn(True)
     found, listener.current = listener.current, None
     if phase == "after in child":
         has_dead_frames, found = False, found or _inherited
-        _turn, _forker, _depth = _own.allocate_lock(), 0, 0
+        _turn, _forker, _depth, _early = _own.allocate_lock(), 0, 0, 0
     try:
         listener.current = _PHASES[phase](found)
     finally:
@@ -170,6 +155,24 @@ def at_fork(_: None, phase: str) -> None:
             if not _depth:
                 _forker = 0
                 _turn.release()
+
+
+def _take_turn(has_lock: bool) -> bool:
+    """Wait for the turn, if another thread has it; tell whether it is this one's now.
+
+    Who may have a lock that the other waits for (`has_lock`), in a fork that began before
+    `hold_imports_first`, does without.
+    """
+    global _forker, _depth, _inherited
+    me, deadline = _own.get_ident(), monotonic() + LONGEST_IMPORT
+    if _forker == me:
+        _depth += 1
+        return True
+    while not _turn.acquire(timeout=0.02):
+        if (has_lock and _early) or monotonic() > deadline:
+            return False
+    _forker, _depth, _inherited = me, 1, listener.current
+    return True
 
 
 def before_fork(self: Listener | None) -> Listener | None:
@@ -209,7 +212,7 @@ def hold_imports(self: Listener | None) -> None:
     if self is None or self.state != BOOTING or self.gate_taken:
         return
     missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
-    self.gate_taken = self.gate.acquire(timeout=LONGEST_IMPORT)
+    self.gate_taken = _own.get_ident() if self.gate.acquire(timeout=LONGEST_IMPORT) else 0
     for name in filter(_is_imported, missing):
         # Imported while we waited: its hook for after the fork will be called and release
         # this lock; the one for before, which takes it, may not have been.
@@ -227,7 +230,9 @@ def hold_imports_first() -> None:
     """Let forks wait for an import before they take locks that an import may need.
 
     ``logging`` and ``concurrent.futures`` take theirs in hooks of their own, and of such
-    hooks the newest is called first: so ours is registered once more, after theirs.
+    hooks the newest is called first: so ours is registered once more, after theirs. It waits
+    for the turn as well: who waits for that with such a lock, and gets it when an import has
+    begun that needs the lock, waits for the import in vain.
     """
     global _holds_first
     if not _holds_first and hasattr(os, "register_at_fork"):
@@ -236,7 +241,9 @@ def hold_imports_first() -> None:
 
 
 def _hold_imports_safely() -> None:
+    global _early
     try:
+        _early += _take_turn(False)
         hold_imports(listener.current)
     except Exception as error:  # protects the program's fork
         note("before fork, among the first", error)
@@ -282,8 +289,8 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
                 self.state = RESTING
         if self.state == RESTING:
             _park_after_fork(self)
-        elif self.gate_taken:
-            self.gate_taken = False
+        elif self.gate_taken == _own.get_ident():
+            self.gate_taken = 0
             self.gate.release()
     return self if self is None or self.state != CLOSED else None
 
@@ -298,7 +305,8 @@ def _park_after_fork(self: Listener) -> None:
         try:
             from . import pending
 
-            return pending.call(lambda: _park_now(self))
+            if not pending.is_forked_by_c():
+                return pending.call(lambda: _park_now(self))
         except OSError as error:
             note("the fork will warn of a thread", error)
         except (ImportError, AttributeError) as error:

@@ -6,6 +6,9 @@ is made between two bytecodes: those of the handler, or the first one after ``os
 """
 
 import _ctypes
+import sys
+
+from . import listener
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -41,6 +44,17 @@ _add: "Any" = _Add(_ctypes.dlsym(_ctypes.dlopen(_PROGRAM, 0), "Py_AddPendingCall
 _due: "Callable[[], bool] | None" = None
 
 
+def is_forked_by_c() -> bool:
+    """Tell whether C alone forks, and tells Python: it warns of no thread.
+
+    Nor may it ever call Python again in this thread, as uWSGI's master.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_globals is vars(listener)  # our at-fork handler, called by nobody
+
+
 def call(function: "Callable[[], bool]") -> None:
     """Have the main thread call ``function`` soon, and again until it returns true.
 
@@ -63,9 +77,7 @@ def _call(_: object) -> int:
             else:
                 _add(_callback, None)
     except Exception as error:  # protects the program, in which this is called anywhere
-        from .listener import note
-
-        note("after a fork", error)
+        listener.note("after a fork", error)
     return 0
 
 

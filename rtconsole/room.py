@@ -1,10 +1,11 @@
-"""Has the program room for a kernel: memory and threads, as its limits go?
+"""Has the program room for a kernel: memory and threads, as its limits go; and forks that bear one?
 
 libzmq ends the process by abort() where it gets no thread (4.3.5, thread.cpp) or no memory, and
 so may the interpreter. So they are looked for before. Standard library only.
 """
 
 import os
+import sys
 
 TYPE_CHECKING = False  # importing `typing` costs as much as all of this module
 if TYPE_CHECKING:
@@ -47,6 +48,25 @@ def _check(addresses: int, data: int) -> None:
             raise MemoryError(
                 f"the program may use {left} MB more (RLIMIT_{name}); a kernel takes {needed >> 20}"
             )
+
+
+def check_forks() -> None:
+    """Raise RuntimeError in uWSGI's master, unless it tells Python of its forks.
+
+    Else it forks without the interpreter's lock, which its child takes first of all
+    (plugins/python/python_plugin.c, uwsgi_python_master_fixup): if a thread here has it just
+    then, the worker waits for ever. No at-fork handler of ours is called.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    try:
+        hooked = uwsgi.masterpid() != os.getpid() or "py-call-uwsgi-fork-hooks" in uwsgi.opt
+    except Exception:  # a module of the program's, or a uWSGI unlike those that we know
+        return
+    if not hooked:
+        raise RuntimeError(
+            "a worker that uWSGI's master forks beside a busy kernel hangs: attach to its workers,"
+            " or start it with py-call-uwsgi-fork-hooks"
+        )
 
 
 def check_threads() -> None:

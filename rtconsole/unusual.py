@@ -61,6 +61,21 @@ def open_it(self: Listener) -> None:
     self.park()
 
 
+def leave_alone(serve_children: bool) -> None:
+    """This program gets no console: forget what the process left before an exec.
+
+    Args:
+        serve_children: whether the processes that it forks get one.
+    """
+    try:
+        leftovers.forget(folders.runtime_dir(os.environ, sys.platform))
+    except OSError:
+        pass  # no folder, and so nothing to forget: the program starts as it would
+    if serve_children:
+        listener.opens_in_children = True
+        listener.hook()
+
+
 def tcp_socket(self: Listener, channel: str) -> _socket.socket:
     """Return a socket that listens for ``channel`` on loopback.
 

@@ -31,6 +31,7 @@ def boot(self: Listener) -> None:
         if not _can_be_spared(self):
             return
         room.check_memory()
+        room.check_forks()
         greenlets = native.is_wanted()
         try:
             with self.gate, native.module_locks(greenlets):

@@ -179,6 +179,44 @@ class Server:
                 assert reply.status == "ok", (pid, reply)
             load.wait_for_answers({f"{word} {pid}" for pid in pids})
 
+    def replace(
+        self, do: Callable[[], object], load: Load, *lost: type[Exception], ends: Iterable[int]
+    ) -> set[int]:
+        """Do what ends processes and starts as many, under load; return the workers then.
+
+        Args:
+            lost: how requests may fail until the last of the former has ended and a fresh one
+                has answered, since they do so without rtconsole: see ``losses.py``.
+            ends: who is to end.
+        """
+        before = children(self.pid)
+        with load.losing(*lost):
+            do()
+            workers = self.wait_for_workers(len(before), other_than=ends)
+            load.wait_for_answer(answers(workers - before))
+        return workers
+
+    def recycle(self, port: int, workers: set[int], *lost: type[Exception]) -> None:
+        """Look into each worker, load them until they are recycled, and see the fresh ones listed.
+
+        Args:
+            lost: how requests may fail meanwhile, since they do so without rtconsole.
+        """
+        with ExitStack() as stack:
+            for client in self.connect(stack, workers).values():
+                assert client.run("import application").status == "ok"
+            with Load(port) as load, load.losing(*lost):
+                wait_for(lambda: not any(map(is_alive, workers)), "the workers' end")
+                load.answers(20)
+            self.wait_for_workers(len(workers), other_than=workers)
+            if self.watched:  # one more may just end
+                wait_for(lambda: listed(self.launch) == self.all_pids(), "a list of all")
+
+    def check_answers(self, load: Load) -> None:
+        """No answer was another one than a process of it gives, nor a part of it."""
+        self.known |= self.all_pids()
+        assert not load.texts - answers(self.known)
+
     def end(
         self,
         number: int = signal.SIGTERM,
@@ -221,6 +259,12 @@ class Server:
         return [path.name for folder in folders for path in folder.rglob("*-*")]
 
 
+def answers(pids: Iterable[int]) -> set[str]:
+    """Return all that the applications here answer in these processes, changed or not."""
+    words = ("plain", "changed", "again", "edited")
+    return {f"{word} {pid}" for word in words for pid in pids}
+
+
 def is_alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -232,6 +276,7 @@ def normal(text: str) -> str:
     """Return what was written without numbers (pids, times, ports); lines in any order."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"0x[0-9a-f]+", "#", text)
+    text = re.sub(r"={5,}", "=====", text)  # as long as its line's numbers leave room for
     return "\n".join(sorted(re.sub(r"\d+", "#", line) for line in text.splitlines()))
 
 

@@ -93,6 +93,8 @@ def test_children_of_the_pool_are_changed_recycled_and_restarted_while_tasks_com
         numbers = sorted(int(line.split()[0]) for line in done.read_text().splitlines())
         assert numbers == list(range(sent)), "each task is done once"
         former = server.all_pids()
+        # With tasks under way its end takes half a minute now and again, watched or not: a child
+        # waits until their results are consumed (billiard/pool.py, _ensure_messages_consumed).
         server.program.signal(signal.SIGHUP)  # it replaces itself by exec, all descriptors closed
         fresh = server.wait_for_workers(2, other_than=former)
         server.check_list({server.pid, *fresh})

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from functools import partial
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,10 @@ def answer():
     return f"plain {os.getpid()}"
 
 urlpatterns = [path("", lambda request: HttpResponse(answer()))]
-settings.configure(DEBUG=True, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
+middleware = ["django.middleware.common.CommonMiddleware"]  # says how long an answer is
+settings.configure(
+    DEBUG=True, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=middleware
+)
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)
 """
@@ -51,14 +56,15 @@ def edited_while_watched(
     with Load(port) as load:
         server.check_list({server.pid, *workers})
         server.change(workers, load, change % "changed")
-        with load.paused():
-            source.write_text(text.replace("plain", "edited"))
-            fresh = server.wait_for_workers(1, other_than=workers)
-            server.wait_until_serving(port)
+        edit = partial(source.write_text, text.replace("plain", "edited"))
+        # Both end amid what their threads serve, and write an answer in two parts; Django's also
+        # closes its listening socket.
+        fresh = server.replace(edit, load, ConnectionError, IncompleteRead, ends=workers)
         load.wait_for_answers({f"edited {pid}" for pid in fresh})
         server.check_list({server.pid, *fresh})
         if watched:
             server.change(fresh, load, change % "again", word="again")
+        server.check_answers(load)
     code, out, errors = server.end(signal.SIGINT, whole_group=True)
     # a line for each request
     return code, out, "\n".join(line for line in errors.splitlines() if '"GET / ' not in line)

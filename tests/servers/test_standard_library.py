@@ -92,12 +92,15 @@ def test_workers_of_a_preforking_server_are_changed_and_replaced_under_load(
         with Load(port) as load:
             server.check_list({server.pid, *workers})
             server.change(workers, load)
-            with load.paused():
+
+            def end_all() -> None:
                 for pid in workers:
                     os.kill(pid, signal.SIGTERM)
-                fresh = server.wait_for_workers(2, other_than=workers)
+
+            fresh = server.replace(end_all, load, ConnectionError, ends=workers)  # amid requests
             server.check_list({server.pid, *fresh})
             server.change(fresh, load, word="again")
+            server.check_answers(load)
         return server.end()
 
     code, out, errors = same_with_and_without(scenario)

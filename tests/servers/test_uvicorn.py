@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from functools import partial
+from http.client import IncompleteRead
 
 import pytest
 from harness import Launcher
@@ -10,6 +12,9 @@ from load import Load
 from serving import APPLICATION, Ended, Server, free_port, same_with_and_without, tool
 
 pytest.importorskip("uvicorn")
+
+# When a worker ends, it closes connections that it has accepted and not read.
+LOST = ConnectionError
 
 
 def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
@@ -25,24 +30,21 @@ def test_workers_are_changed_under_load_and_hup_and_ttin_work_as_without(
         with Load(port) as load:
             server.check_list({server.pid, *workers})
             server.change(workers, load)
-            with load.paused():
-                server.program.signal(signal.SIGHUP)
-                fresh = server.wait_for_workers(2, other_than=workers)
-                server.wait_until_serving(port)
+            hup = partial(server.program.signal, signal.SIGHUP)
+            fresh = server.replace(hup, load, LOST, ends=workers)
             server.check_list({server.pid, *fresh})
             server.change(fresh, load)
-            with load.paused():
-                server.program.signal(signal.SIGTTIN)
-                more = server.wait_for_workers(3)
+            server.program.signal(signal.SIGTTIN)
+            more = server.wait_for_workers(3)
             server.change(more, load, word="again")
-            with load.paused():
+            with load.losing(LOST):
                 server.program.signal(signal.SIGTTOU)
                 fewer = server.wait_for_workers(2)
-            with load.paused():  # one that is killed is replaced
-                os.kill(killed := min(fewer), signal.SIGKILL)
-                fresh = server.wait_for_workers(2, other_than={killed})
-                server.wait_until_serving(port)
+            kill = partial(os.kill, killed := min(fewer), signal.SIGKILL)
+            # it writes an answer in two parts
+            fresh = server.replace(kill, load, LOST, IncompleteRead, ends={killed})
             server.check_list({server.pid, *fresh})
+            server.check_answers(load)
         return server.end()
 
     code, _, errors = same_with_and_without(scenario)
@@ -63,15 +65,33 @@ def test_a_changed_file_reloads_it_while_a_client_is_attached(
         with Load(port) as load:
             server.check_list({server.pid, *first})
             server.change(first, load)
-            with load.paused():
-                time.sleep(1.1)  # its reloader compares times in whole seconds on some file systems
-                launch.script(APPLICATION.replace("plain", "edited"), "application.py")
-                second = server.wait_for_workers(1, other_than=first)
-                server.wait_until_serving(port)
+            time.sleep(1.1)  # its reloader compares times in whole seconds on some file systems
+            source = APPLICATION.replace("plain", "edited")
+            edit = partial(launch.script, source, "application.py")
+            second = server.replace(edit, load, LOST, ends=first)
             load.wait_for_answers({f"edited {pid}" for pid in second})
             server.check_list({server.pid, *second})
+            server.check_answers(load)
         return server.end(signal.SIGINT)
 
     code, _, errors = same_with_and_without(scenario)
     assert "Traceback" not in errors
     assert code in (0, -signal.SIGINT)
+
+
+def test_workers_are_recycled_while_a_client_is_attached(
+    launch: Launcher, application: str
+) -> None:
+    def scenario(watched: bool) -> Ended:
+        port = free_port()
+        words = [*tool("uvicorn"), "application:asgi", "--port", str(port), "--workers", "2"]
+        words += ["--no-access-log", "--limit-max-requests", "200"]
+        server = Server(launch, words, watched=watched)
+        server.wait_until_serving(port)
+        server.recycle(port, server.wait_for_workers(2), LOST)
+        code, out, errors = server.end()
+        return code, out, "\n".join(sorted(set(errors.splitlines())))
+
+    code, _, errors = same_with_and_without(scenario)
+    assert code == 0
+    assert "Traceback" not in errors
