@@ -129,6 +129,8 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
         As :func:`hold_streams`.
     """
     release = hold_streams()
+    if not hasattr(os, "O_PATH"):  # not on Linux
+        return release
     try:
         left, used = _left()[0], {int(name) for name in os.listdir("/proc/self/fd")}
         highest = max(used) + beyond
@@ -141,12 +143,14 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
 
 
 def _hold_up_to(highest: int) -> None:
-    # Nobody else has this file, and a descriptor of it can neither be read nor written.
-    memory = os.memfd_create(_NAME)
+    # Nobody else has this file, and a descriptor of it can neither be read nor written. A Python
+    # that is built to run with an old C library as well (conda's, uv's) knows of no memfd.
+    files = [os.memfd_create(_NAME)] if hasattr(os, "memfd_create") else system.pipe()
     try:
-        first = fd = system.open(f"/proc/self/fd/{memory}", os.O_PATH | os.O_CLOEXEC)
+        first = fd = system.open(f"/proc/self/fd/{files[0]}", os.O_PATH | os.O_CLOEXEC)
     finally:
-        system.close(memory)
+        for file in files:
+            system.close(file)
     status = system.fstat(first)
     while fd <= highest:
         _held[fd] = status.st_dev, status.st_ino
