@@ -154,9 +154,11 @@ class RunningKernel:
             self._build(loop)
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self
-        self.listener.state = "running"
         built()
         turns.give_back()
+        if self.listener.state == "closed":  # meanwhile, by who found no kernel to close
+            return
+        self.listener.state = "running"
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
