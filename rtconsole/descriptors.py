@@ -76,12 +76,17 @@ class Calls:
         return int(system.open("/", os.O_PATH | os.O_CLOEXEC))
 
     def placeholder(self) -> int:
-        """Open such a file that nobody else has."""
-        memory = os.memfd_create(NAME)
+        """Open such a file that nobody else has.
+
+        A Python that is built to run with an old C library as well (conda's, uv's) knows of no
+        memfd.
+        """
+        files = [os.memfd_create(NAME)] if hasattr(os, "memfd_create") else system.pipe()
         try:
-            return int(system.open(f"/proc/self/fd/{memory}", os.O_PATH | os.O_CLOEXEC))
+            return int(system.open(f"/proc/self/fd/{files[0]}", os.O_PATH | os.O_CLOEXEC))
         finally:
-            system.close(memory)
+            for file in files:
+                system.close(file)
 
     def identity(self, fd: int) -> "tuple[int, int]":
         """Return a file's device and inode."""
@@ -179,6 +184,8 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
         As :func:`hold_streams`.
     """
     release = hold_streams()
+    if not hasattr(os, "O_PATH"):  # not on Linux
+        return release
     try:
         left = _left()[0]
         used = set(_calls.used())

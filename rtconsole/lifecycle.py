@@ -25,7 +25,8 @@ LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
 
 # for the listener
-asked_first, is_over, far_up = renewal.asked_first, renewal.is_over, renewal.far_up
+asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
+far_up = renewal.far_up
 
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
@@ -51,12 +52,6 @@ rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
 park_without_signals = _unusual("park_without_signals")
 close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
 leave_alone = _unusual("leave_alone")
-
-
-def rung(self: Listener) -> None:
-    """Somebody connected: a boot begins, unless the console was closed meanwhile."""
-    if self.state == PARKED:
-        self.state = BOOTING
 
 
 def sweep(_: None, files: str, sockets: str) -> None:

@@ -61,8 +61,7 @@ class Listener:
         self.pipe: Any = None  # its two ends; stops the parked thread
         self.nudge = allocate_lock()  # likewise, where the pipe cannot
         self.started = self.gone = allocate_lock()  # released as its first act, and as its last
-        self.thread_id = 0  # its native id
-        self.stops_late = False  # a fork could not wait until it stopped
+        self.thread_id, self.stops_late = 0, False  # its native id; a fork could not wait for it
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
@@ -125,8 +124,7 @@ class Listener:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
         if fd < 3 or os.name != "posix":  # it was closed at the start, and is to stay closed
             return int(_later("far_up", self, (fd,))[0])
-        status = os.fstat(fd)
-        self.identity[fd] = status.st_dev, status.st_ino
+        self.identity[fd] = os.fstat(fd)[2:0:-1]
         return fd
 
     def write_file(self, folder: str) -> None:
@@ -190,17 +188,21 @@ class Listener:
         return map(self._is_over, rings)
 
     def _is_over(self, ready: "Any") -> bool:
-        """Boot the kernel if somebody rang; false if the parked thread is to wait on."""
-        rung = ready and self.pipe is not None and self.pipe[0] not in [fd for fd, _ in ready]
-        if rung:
+        """Do what the parked thread woke up for; false if it is to wait on."""
+        try:
             with self.gate:  # for ever while the interpreter ends: an import may crash it
-                _later("rung", self)
-        if self.state != PARKED:
-            self.gone.release()
-        elif not _later("is_over", self, ready):
-            return False
-        if self.state == BOOTING:
-            _later("boot", self)
+                _later("rung", self, ready)
+            if not _later("is_over", self, ready):
+                return False
+            if self.state == BOOTING:
+                _later("boot", self)
+        except Exception as error:  # protects the program: after chroot() there is no such file
+            note("no console any more", error)
+            self.state = CLOSED
+            self.forget_file()
+            for fd, identity in self.identity.items():  # else who rang would wait for ever
+                if tried(lambda fd=fd: os.stat(fd)[2:0:-1], None) == identity:
+                    system.close(fd)
         return True
 
 
@@ -248,11 +250,9 @@ def usual_folders() -> "tuple[str, str] | None":
 
 def is_own_folder(path: str, forbidden: int) -> bool:
     """Tell whether ``path`` is a folder (no link to one) of ours without ``forbidden`` bits."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False
-    return found.st_mode & (0o170000 | forbidden) == 0o040000 and found.st_uid == os.geteuid()
+    found = tried(lambda: os.lstat(path), None)
+    is_kept = found and found.st_mode & (0o170000 | forbidden) == 0o040000
+    return bool(is_kept) and found.st_uid == os.geteuid()
 
 
 def tried(ask: "Any", otherwise: "Any") -> "Any":

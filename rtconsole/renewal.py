@@ -46,22 +46,31 @@ def asked_first(_: Listener, rings: "Any") -> "Any":
     return chain(((),), rings)
 
 
-def is_over(self: Listener, ready: "Any") -> bool:
-    """Do what the parked thread has to do when nobody rang; false if it is to wait on.
-
-    True too if it has to boot: the state says so.
+def rung(self: Listener, ready: "Any") -> None:
+    """Note whether a boot begins: somebody connected, or the kernel is to boot at once.
 
     Args:
         ready: what :func:`select.poll` has found; nothing if that is not asked yet.
     """
+    pipe = self.pipe  # None if the console was closed meanwhile
+    is_called = pipe is not None and pipe[0] not in [fd for fd, _ in ready]
+    if is_called and (ready or is_eager(self)) and self.state == PARKED:
+        self.state = BOOTING
+
+
+def is_over(self: Listener, ready: "Any") -> bool:
+    """Tell whether the parked thread is over: a boot begins, or it is stopped.
+
+    Args:
+        ready: see :func:`rung`.
+
+    Raises:
+        OSError: what the program has closed cannot be made anew.
+    """
     over = True
     try:
-        if ready:  # it is stopped, or the program has closed descriptors
-            over = self.state != PARKED or not revive(self)
-        else:
-            with self.gate:  # as in Listener._is_over
-                if (over := is_eager(self)) and self.state == PARKED:
-                    self.state = BOOTING
+        if self.state == PARKED:
+            over = bool(ready) and not revive(self)
     finally:
         if over:
             self.gone.release()
@@ -86,8 +95,9 @@ def revive(self: Listener) -> bool:
         return False
     for fd in (*self.sockets.values(), self.pipe[0]):
         self.poll.unregister(fd)
-    renew(self)
-    self.pipe = far_up(self, system.pipe())
+    with self.gate:  # it imports, too
+        renew(self)
+        self.pipe = far_up(self, system.pipe())
     for fd in (*self.sockets.values(), self.pipe[0]):
         self.poll.register(fd, vars(listener)["POLLIN"])
     return True

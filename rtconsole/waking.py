@@ -84,15 +84,16 @@ def boot_failed(self: Listener, error: BaseException) -> None:
 
     Where not even that can be there is no console any more.
     """
+    if "rtconsole.turns" in sys.modules:
+        sys.modules["rtconsole.turns"].give_back()
     # From 3.12 on the first thing that an interpreter refuses when it ends is a new thread.
     if self.state == CLOSED or (isinstance(error, RuntimeError) and "shutdown" in str(error)):
         return
     try:
         with self.gate:
             note("the kernel did not boot", error)
-            from . import room, turns
+            from . import room
 
-            turns.give_back()
             room.check_for_a_word()  # before what is told in imports half the standard library
             from . import refusal
 

@@ -277,6 +277,40 @@ def test_a_program_that_changes_its_root_goes_on_and_forks_as_without_us(
     assert ended == (3, "jailed\n[]\n0\n[]\n0\n['end']\n", "")
 
 
+ALONE = 'while len(os.listdir("/proc/self/task")) > 1: time.sleep(0.01)'
+
+
+def test_a_daemon_whose_console_cannot_be_made_anew_goes_on_without_one(launch: Launcher) -> None:
+    source = f"""
+        import os, shutil, time
+        shutil.rmtree(os.environ["XDG_RUNTIME_DIR"] + "/rtconsole")
+        os.closerange(3, 256)
+        {ALONE}
+        """
+    program = launch(source, env={"RTCONSOLE_DEBUG": None})
+    assert (program.wait(), program.stdout, program.stderr) == (0, "", "")
+    assert not program.connection_file_of(program.pid).exists()
+
+
+@needs_root
+def test_a_program_that_changes_its_root_is_rung_in_vain(launch: Launcher) -> None:
+    assert launch("pass").wait() == 0  # folders are made, and this start needs nothing unusual
+    source = f"""
+        import os, sys, time
+        proc = os.open("/proc/self/task", os.O_RDONLY)
+        os.mkdir("jail"); os.chroot("jail"); os.chdir("/")
+        print("rtconsole.lifecycle" in sys.modules, flush=True)
+        {ALONE.replace('"/proc/self/task"', "proc")}
+        """
+    program = launch(source, cwd=launch.home, env={"RTCONSOLE_DEBUG": None})
+    program.wait_for_output("False\n")
+    with closing(socket.socket(socket.AF_UNIX)) as sock, suppress(ConnectionError):
+        sock.settimeout(PATIENCE)
+        sock.connect(f"{launch.sockets}/rtconsole/{program.pid}-1")
+        assert sock.recv(1) == b""
+    assert (program.wait(), program.stdout, program.stderr) == (0, "False\n", "")
+
+
 @needs_root
 @needs_mounts
 def test_a_program_that_starts_in_another_root_has_a_console_there(launch: Launcher) -> None:

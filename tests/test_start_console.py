@@ -188,6 +188,25 @@ def test_a_console_can_be_stopped_from_a_cell(counter: Program) -> None:
     assert counter.stderr == ""
 
 
+def test_a_console_that_is_closed_while_its_kernel_is_built_has_none(launch: Launcher) -> None:
+    folder = launch.home / ".ipython/profile_closing"
+    (folder / "startup").mkdir(parents=True)
+    (folder / "startup/10.py").write_text("import rtconsole; rtconsole.stop_console()")
+    program = launch(
+        """
+        import sys, time
+        while "threading" not in sys.modules: time.sleep(0.01)
+        import threading
+        def kernels(): return [each for each in threading.enumerate() if "rtconsole" in each.name]
+        while not kernels(): time.sleep(0.01)
+        while kernels(): time.sleep(0.01)
+        """,
+        env={"RTCONSOLE_PROFILE": "closing", "RTCONSOLE_EAGER": "1"},
+    )
+    assert (program.wait(), program.stdout, program.stderr) == (0, "", "")
+    assert "the kernel runs" not in program.log
+
+
 def test_a_console_that_cannot_be_made_says_why(launch: Launcher) -> None:
     (launch.home / "file").write_text("")
     program = launch(

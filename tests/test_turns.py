@@ -68,3 +68,20 @@ def test_a_child_that_is_forked_amid_a_boot_has_pythons(launch: Launcher) -> Non
         assert client.value("forked[1]") == PYTHONS // 100
         client.send("done = True")
     assert program.wait() == 0
+
+
+def test_a_program_that_closes_its_console_amid_a_boot_has_pythons(launch: Launcher) -> None:
+    program = launch(
+        COMPUTES.format(
+            first="from rtconsole import stop_console\nstopped = False",
+            then=f"""
+    if interval() == {OURS} and not stopped:
+        stop_console()
+        stopped = True
+    done = stopped and interval() == {PYTHONS}
+    """.strip(),
+        )
+    )
+    program.wait_for_output("ready")
+    with program.client(ready=False):
+        assert program.wait() == 0

@@ -11,6 +11,7 @@ import sys
 import time
 from _thread import get_ident
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rtconsole import debuglog, descriptors, recorder, settings, turns
@@ -156,9 +157,13 @@ class RunningKernel:
             self._build(loop)
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self
-        self.listener.state = "running"
         built()
         turns.give_back()
+        if self.listener.state == "closed":  # meanwhile, by who may have found no kernel to close
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), _STOP_PATIENCE)
+            return
+        self.listener.state = "running"
         debuglog.note("the kernel runs")
         await self._stopped.wait()
 
