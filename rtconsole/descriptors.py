@@ -22,6 +22,8 @@ NAME = "rtconsole-placeholder"
 # No number is held up to above this one (select(2) takes those below 1,024 only), nor so many.
 _HIGHEST, _MOST = 512, 64
 
+_STREAMS = 2  # the highest number of a standard stream
+
 # Seconds between two looks whether a number is free again, and how many.
 _LOOK, _MOST_LOOKS = 0.001, 500
 
@@ -177,15 +179,25 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
     """
     release = hold_streams()
     try:
-        left = _left()[0]
-        used = set(_calls.used())
-        highest = max(used) + beyond
-        if highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4):
+        highest = highest_to_hold(beyond)
+        if highest > _STREAMS:
             with _turn:
                 _hold_up_to(highest)
-    except (OSError, ValueError):  # no /proc; no more to be had
+    except OSError:  # no more to be had
         pass
     return release
+
+
+def highest_to_hold(beyond: int = 0) -> int:
+    """Return up to which number :func:`hold_numbers` holds them: at least a stream's."""
+    try:
+        left = _left()[0]
+        used = set(_calls.used())
+    except (OSError, ValueError):  # no /proc
+        return _STREAMS
+    highest = max(used) + beyond
+    can_be = highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4)
+    return highest if can_be else _STREAMS
 
 
 def _hold_up_to(highest: int) -> None:
@@ -199,13 +211,14 @@ def _hold_up_to(highest: int) -> None:
 
 def _close_placeholders() -> None:
     for fd, identity in _held.items():
-        _close_if_same(fd, identity)
+        close_if_same(fd, identity)
     _held.clear()
 
 
-def _close_if_same(fd: int, identity: "tuple[int, int]") -> None:
+def close_if_same(fd: int, identity: "tuple[int, int]") -> None:
+    """Close a descriptor, unless the program has closed it and has its own there."""
     try:
-        if _calls.identity(fd) == identity:  # else it is the program's by now
+        if _calls.identity(fd) == identity:
             _calls.close(fd)
     except OSError:
         pass
@@ -270,4 +283,4 @@ def moved_above(fd: int, path: str) -> int:
         return fd
     finally:
         for number in below:
-            _close_if_same(number, ours)
+            close_if_same(number, ours)
