@@ -25,6 +25,8 @@ _HIGHEST, _MOST = 512, 64
 # A duplicate of ours gets this number or one above: the program hardly has so many.
 _FAR = 256
 
+_STREAMS = 2  # the highest number of a standard stream
+
 # Seconds between two looks whether a number is free again, and how many.
 _LOOK, _MOST_LOOKS = 0.001, 50
 
@@ -187,15 +189,25 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
     if not hasattr(os, "O_PATH"):  # not on Linux
         return release
     try:
-        left = _left()[0]
-        used = set(_calls.used())
-        highest = max(used) + beyond
-        if highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4):
+        highest = highest_to_hold(beyond)
+        if highest > _STREAMS:
             with _turn:
                 _hold_up_to(highest)
-    except (OSError, ValueError):  # no /proc; no more to be had
+    except OSError:  # no more to be had
         pass
     return release
+
+
+def highest_to_hold(beyond: int = 0) -> int:
+    """Return up to which number :func:`hold_numbers` holds them: at least a stream's."""
+    try:
+        left = _left()[0]
+        used = set(_calls.used())
+    except (OSError, ValueError):  # no /proc
+        return _STREAMS
+    highest = max(used) + beyond
+    can_be = highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4)
+    return highest if can_be else _STREAMS
 
 
 def _hold_up_to(highest: int) -> None:
@@ -209,13 +221,14 @@ def _hold_up_to(highest: int) -> None:
 
 def _close_placeholders() -> None:
     for fd, identity in _held.items():
-        _close_if_same(fd, identity)
+        close_if_same(fd, identity)
     _held.clear()
 
 
-def _close_if_same(fd: int, identity: "tuple[int, int]") -> None:
+def close_if_same(fd: int, identity: "tuple[int, int]") -> None:
+    """Close a descriptor, unless the program has closed it and has its own there."""
     try:
-        if _calls.identity(fd) == identity:  # else it is the program's by now
+        if _calls.identity(fd) == identity:
             _calls.close(fd)
     except OSError:
         pass
@@ -277,7 +290,7 @@ def moved_above(fd: int, path: str) -> int:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), path)
         return moved
     finally:
-        _close_if_same(fd, ours)
+        close_if_same(fd, ours)
 
 
 def duplicate(fd: int) -> int:

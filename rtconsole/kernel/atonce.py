@@ -2,9 +2,9 @@
 
 `os` lets go of it in each of its calls, and another thread may then close a descriptor, or close
 it once more, or put another file there. These are to take little time: nothing that waits for a
-disk, a peer or a server in this very process. Python itself lets another thread run at the end of
-the switch interval only, 5 ms by default, which begins anew when one gets the lock
-(`sys.setswitchinterval`).
+disk, a peer or a server in this very process. Between two bytecodes Python lets another thread
+run all the same, if that has waited for a switch interval, 5 ms by default, in which a busy machine
+may not have got far. In :meth:`AtOnce.meanwhile` there are no bytecodes.
 
 Linux only.
 """
@@ -12,8 +12,11 @@ Linux only.
 import ctypes
 import os
 import struct
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
+from operator import add, call, iconcat, itemgetter, le, lt
 from typing import Any
 
 from rtconsole import descriptors
@@ -38,7 +41,8 @@ class AtOnce(descriptors.Calls):
         """
         self.libc: Any = ctypes.PyDLL(None, use_errno=True)
         self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
-        self._fcntl: Any = ctypes.PyDLL(None).fcntl  # three times as fast as one that keeps errno
+        quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
+        self._fcntl, self._usleep = quick.fcntl, quick.usleep
         self._status = ctypes.create_string_buffer(_SIZE)
 
     def used(self) -> list[int]:
@@ -50,9 +54,6 @@ class AtOnce(descriptors.Calls):
                 looks = map(self._fcntl, some, repeat(_F_GETFD))
                 found += [fd for fd, flags in zip(some, looks, strict=True) if flags >= 0]
         return found
-
-    def is_used(self, fd: int) -> bool:
-        return bool(self._fcntl(fd, _F_GETFD) >= 0)
 
     def root(self) -> int:
         return _checked(self.libc.open(b"/", os.O_PATH | os.O_CLOEXEC))
@@ -76,15 +77,48 @@ class AtOnce(descriptors.Calls):
     def close(self, fd: int) -> None:
         _checked(self.libc.close(fd))
 
-    def lowest_free(self, fd: int) -> int:
-        """Return the number that the next descriptor will have; ``fd`` is any open one."""
-        free = self.dup(fd)
-        self.close(free)
-        return free
+    def meanwhile(
+        self,
+        begin: Callable[[], object],
+        end: Callable[[], object],
+        highest: int,
+        looks: int,
+        pause: int,
+    ) -> bool:
+        """Have libzmq open a descriptor while all numbers up to ``highest`` are held.
 
-    def sleep(self, microseconds: int) -> None:
-        """Wait, and keep all threads that run Python waiting."""
-        self.libc.usleep(microseconds)
+        Args:
+            begin: what tells libzmq, and ``end`` that it is not to any more, which it knows
+                if it has; functions in C.
+            looks: how often to look whether it has, ``pause`` microseconds each.
+
+        Returns:
+            Whether it has.
+
+        Raises:
+            OSError: no descriptor is left.
+        """
+        placeholder, taken = self.placeholder(), list[int]()
+        identity = self.identity(placeholder)
+        dups = map(
+            self._fcntl, repeat(placeholder, highest + 2), repeat(_F_DUPFD_CLOEXEC), repeat(0)
+        )
+        last = itemgetter(-1)
+        fill = map(lt, repeat(highest), map(last, map(iconcat, repeat(taken), zip(dups))))
+        flags = map(self._fcntl, map(last, repeat(taken, looks)), repeat(_F_GETFD))
+        steps: list[Callable[[], Any]] = [
+            partial(any, fill),  # the last one taken is above the highest
+            partial(deque, map(self.libc.close, map(last, (taken,))), 0),  # it is the next one's
+            begin,
+            partial(any, map(le, repeat(0), map(add, map(self._usleep, repeat(pause)), flags))),
+            end,
+            taken.pop,
+            partial(deque, map(self.libc.close, taken), 0),
+        ]
+        try:
+            return bool(list(map(call, steps))[3])
+        finally:
+            descriptors.close_if_same(placeholder, identity)
 
 
 def _checked(result: int) -> int:

@@ -35,9 +35,9 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # harasses us; until scarce descriptors are looked at again.
 _SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
 
-# Microseconds between two looks whether libzmq has accepted, and how many: less in all than
-# Python's switch interval, after which another thread may run. And how often it may be late,
-# on a busy machine, before it is left to accept while others run.
+# Microseconds between two looks whether libzmq has accepted, and how many: the program stands
+# still meanwhile, usually for a tenth of a millisecond. And how often libzmq may be late, on a busy
+# machine, before it is left to accept while the program runs.
 _LOOK, _LOOKS, _LATE = 20, 30, 5
 
 # How many numbers beyond those that are used the program may have used while those were held.
@@ -102,10 +102,10 @@ class Door:
             self._is_shut = True
         self._hold_numbers()
 
-    def _hold_numbers(self, beyond: int = 0) -> None:
+    def _hold_numbers(self) -> None:
         """Let libzmq's new connections have no number that the program has used."""
         before = self._release
-        self._release = descriptors.hold_numbers(beyond)
+        self._release = descriptors.hold_numbers()
         if before is not None:  # anew, since another thread may have had a file there for a moment
             before()
         if self._held is not None:
@@ -136,25 +136,25 @@ class Door:
         """Have libzmq accept one connection; false if its socket is not there any more."""
         if not self._is_there(place):
             return False
-        self._hold_numbers(self._beyond)
+        epoll_ctl = self._at_once.libc.epoll_ctl
+        arm, mute = (
+            partial(epoll_ctl, place.epoll, _MOD, place.fd, struct.pack(_EVENT, what, place.mark))
+            for what in (_ONE, _MUTED)
+        )
+        release = descriptors.hold_streams()
         try:
-            number = self._at_once.lowest_free(place.fd)  # the connection's
-        except OSError:  # that was the program's last one
+            highest = descriptors.highest_to_hold(self._beyond)
+            is_in = self._at_once.meanwhile(arm, mute, highest, _LOOKS, _LOOK)
+        except OSError:  # that was the program's last descriptor
             return True
-        self._tell(place, _ONE)
-        for _ in range(_LOOKS):
-            if self._at_once.is_used(number):
-                self._beyond = self._late = 0
-                break
-            self._at_once.sleep(_LOOK)
-        else:
-            self._late += 1
-            if self._late > _LATE:
-                self._beyond = _BEYOND
-                return True  # the numbers are held until it surely has
-            self._tell(place, _MUTED)
-        if self._is_shut:
-            self._end_holding()
+        finally:
+            release()
+        self._late = 0 if is_in else self._late + 1
+        self._beyond = 0
+        if self._late > _LATE:
+            self._hold_numbers()  # until it surely has, and the program uses others
+            self._beyond = _BEYOND
+            arm()
         return True
 
     def _is_knocked(self) -> bool:
@@ -182,17 +182,16 @@ class Door:
 
     def _arm(self, place: _Place, events: int) -> bool:
         """Set what libzmq is told of; false if its socket is not there any more."""
-        return self._is_there(place) and self._tell(place, events)
+        if not self._is_there(place):
+            return False
+        event = struct.pack(_EVENT, events, place.mark)
+        return bool(self._at_once.libc.epoll_ctl(place.epoll, _MOD, place.fd, event) == 0)
 
     def _is_there(self, place: _Place) -> bool:
         try:
             return os.fstat(place.fd).st_ino == place.inode
         except OSError:
             return False
-
-    def _tell(self, place: _Place, events: int) -> bool:
-        event = struct.pack(_EVENT, events, place.mark)
-        return bool(self._at_once.libc.epoll_ctl(place.epoll, _MOD, place.fd, event) == 0)
 
 
 def _places(wanted: set[int]) -> dict[int, _Place]:
