@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
+# And between two looks whether another fork holds the boot already.
+_GATE_LOOK = 0.01
 
 # for the listener
 asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
@@ -142,6 +144,9 @@ _own: "Any" = listener  # has imported what concerns threads before a program re
 _turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
 _inherited: Listener | None = None  # what its child gets
+# Threads in forks that wait for the gate of a boot, or rely on its being held: they get there in
+# any order, and of each other's locks (logging's) they may wait for some.
+_at_gate: "set[int]" = set()
 
 
 def at_fork(_: None, phase: str) -> None:
@@ -157,6 +162,9 @@ def at_fork(_: None, phase: str) -> None:
     if phase == "after in child":
         has_dead_frames, found = False, found or _inherited
         _turn, _forker, _depth = _own.allocate_lock(), 0, 0
+        _at_gate.clear()
+    elif phase == "after in parent" and (_forker != me or _depth == 1):
+        _at_gate.discard(me)
     try:
         listener.current = _PHASES[phase](found)
     finally:
@@ -201,10 +209,15 @@ def of_this_process(self: Listener | None) -> Listener | None:
 
 def hold_imports(self: Listener | None) -> None:
     """Wait until a boot is between two imports and keep it there; once in each fork."""
-    if self is None or self.state != BOOTING or self.gate_taken:
+    me = _own.get_ident()
+    if self is None or self.state != BOOTING or me in _at_gate:
         return
+    _at_gate.add(me)
     missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
-    self.gate_taken = self.gate.acquire(timeout=LONGEST_IMPORT)
+    deadline = monotonic() + LONGEST_IMPORT
+    while not self.gate_taken and monotonic() < deadline:
+        if self.gate.acquire(timeout=_GATE_LOOK):
+            self.gate_taken = True
     for name in filter(_is_imported, missing):
         # Imported while we waited: its hook for after the fork will be called and release
         # this lock; the one for before, which takes it, may not have been.
@@ -277,7 +290,7 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
                 self.state = RESTING
         if self.state == RESTING:
             _park_after_fork(self)
-        elif self.gate_taken:
+        elif self.gate_taken and not _at_gate:
             self.gate_taken = False
             self.gate.release()
     return self if self is None or self.state != CLOSED else None
