@@ -1,4 +1,5 @@
-"""How many descriptors the program has left: a console takes none that it may need.
+"""A console takes no descriptor that the program may need, nor a number that it may still use:
+how many are left, and placeholders at numbers that it has closed, while we open ours.
 
 Standard library only.
 """
@@ -7,7 +8,7 @@ import errno
 import os
 import sys
 
-from . import listener
+from . import listener, native
 from .listener import system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
@@ -61,11 +62,11 @@ def folder_of_descriptors(platform: str) -> str:
     return "/proc/self/fd" if platform == "linux" else "/dev/fd"
 
 
-# Who holds streams now, and the placeholders: device and inode of each.
+# Who holds numbers now, and the placeholders: device and inode of each.
 _turn = vars(listener)["allocate_lock"]()
 _holders: "set[object]" = set()
 _held: "dict[int, tuple[int, int]]" = {}
-_closed: "set[int]" = set()  # numbers that were to be had
+_closed: "set[int]" = set()  # streams' numbers that the program has closed, for all we know
 
 
 def hold_streams() -> "Callable[[], None]":
@@ -85,9 +86,7 @@ def hold_streams() -> "Callable[[], None]":
         for _ in range(_MOST_LOOKS):  # an import of another thread's has one, for a moment
             if _closed <= _held.keys():
                 break
-            from .native import sleep
-
-            sleep(_LOOK)
+            native.sleep(_LOOK)
             _open_placeholders()
         _closed.intersection_update(_held)  # what is missing, the program has opened
 
@@ -108,8 +107,7 @@ def _open_placeholders() -> None:
             if fd > 2:
                 system.close(fd)
                 break
-            status = system.fstat(fd)
-            _held[fd] = status.st_dev, status.st_ino
+            _held[fd] = _identity(fd)
             _closed.add(fd)
     except OSError:  # no more to be had
         pass
@@ -151,18 +149,22 @@ def _hold_up_to(highest: int) -> None:
     finally:
         for file in files:
             system.close(file)
-    status = system.fstat(first)
+    identity = _identity(first)
     while fd <= highest:
-        _held[fd] = status.st_dev, status.st_ino
+        _held[fd] = identity
         fd = system.dup(first)
     system.close(fd)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = system.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _close_placeholders() -> None:
     for fd, identity in _held.items():
         try:
-            status = system.fstat(fd)
-            if (status.st_dev, status.st_ino) == identity:
+            if _identity(fd) == identity:
                 system.close(fd)
         except OSError:
             pass

@@ -150,8 +150,8 @@ def _places(wanted: set[int]) -> dict[int, _Place]:
         try:
             if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
                 continue
-            with open(f"/proc/self/fdinfo/{name}", encoding="ascii") as file:
-                lines = re.findall(r"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
+            with open(f"/proc/self/fdinfo/{name}", "rb") as file:  # a codec would be imported
+                lines = re.findall(rb"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
             for fd, mark in lines:
                 if int(fd) in wanted:
                     inode = os.fstat(int(fd)).st_ino
