@@ -111,15 +111,16 @@ class Door:
 
     def _is_knocked(self) -> bool:
         knocks = select.poll()
-        for own in self._places:
-            knocks.register(own, select.POLLIN)
+        for place in self._places.values():
+            knocks.register(place.fd, select.POLLIN)
         return any(event & select.POLLIN for _, event in knocks.poll(0))
 
     def _attend(self, own: int, place: _Place) -> None:
-        self._loop.add_reader(own, partial(self._knocked, own, place))
+        # not our own, which the program may close without libzmq's being gone
+        self._loop.add_reader(place.fd, partial(self._knocked, own, place))
 
     def _knocked(self, own: int, place: _Place) -> None:
-        self._loop.remove_reader(own)
+        self._loop.remove_reader(place.fd)
         is_full = not descriptors.allow_a_client()
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
