@@ -1,4 +1,5 @@
-"""How many descriptors the program has left: a console takes none that it may need.
+"""A console takes no descriptor that the program may need, nor a number that it may still use:
+how many are left, and placeholders at numbers that it has closed, while we open ours.
 
 Standard library only.
 """
@@ -7,7 +8,7 @@ import errno
 import os
 import sys
 
-from . import listener
+from . import listener, native
 from .listener import system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
@@ -111,11 +112,11 @@ def use(calls: Calls) -> None:
     _calls = calls
 
 
-# Who holds streams now, and the placeholders: device and inode of each.
+# Who holds numbers now, and the placeholders: device and inode of each.
 _turn = vars(listener)["allocate_lock"]()
 _holders: "set[object]" = set()
 _held: "dict[int, tuple[int, int]]" = {}
-_closed: "set[int]" = set()  # numbers that were to be had
+_closed: "set[int]" = set()  # streams' numbers that the program has closed, for all we know
 
 
 def hold_streams() -> "Callable[[], None]":
@@ -135,9 +136,7 @@ def hold_streams() -> "Callable[[], None]":
         for _ in range(_MOST_LOOKS):  # an import of another thread's has one, for a moment
             if _closed <= _held.keys():
                 break
-            from .native import sleep
-
-            sleep(_LOOK)
+            native.sleep(_LOOK)
             _open_placeholders()
         _closed.intersection_update(_held)  # what is missing, the program has opened
 

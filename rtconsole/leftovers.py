@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from .listener import CHANNELS, dumps, file_name, note, pid_namespace, remove_file, unlink
+from .listener import CHANNELS, dumps, file_name, note, pid_namespace, remove_file, tried, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20
@@ -158,6 +158,6 @@ def _remove_sockets(address: str) -> None:
 
 def _remove_unfinished(path: str) -> None:
     """Remove a connection file that was being written, unless somebody may still be at it."""
-    left = os.lstat(path)
-    if left.st_uid == os.geteuid() and abs(time.time() - left.st_mtime) > _OLD:
+    left = tried(lambda: os.lstat(path), None)  # it may just have been finished
+    if left and left.st_uid == os.geteuid() and abs(time.time() - left.st_mtime) > _OLD:
         unlink(path)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
+# And between two looks whether another fork holds the boot already.
+_GATE_LOOK = 0.01
 
 # for the listener
 asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
@@ -125,23 +127,28 @@ def give_up(self: Listener, error: BaseException) -> None:
 _own: "Any" = listener  # has imported what concerns threads before a program replaced it
 _turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
-_early = 0  # how many of these have it from a hook before: see hold_imports_first
 _inherited: Listener | None = None  # what its child gets
+# Threads in forks that wait for the gate of a boot, or rely on its being held: they get there in
+# any order, and of each other's locks (logging's) they may wait for some.
+_at_gate: "set[int]" = set()
 
 
 def at_fork(_: None, phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
-    global _turn, _forker, _depth, _early, has_dead_frames
+    global _turn, _forker, _depth, _inherited, has_dead_frames
     me = _own.get_ident()
     if phase == "before":
-        if _early and _forker == me:
-            _early -= 1
-        else:
-            _take_turn(True)
+        if _forker == me:
+            _depth += 1
+        elif _turn.acquire(timeout=LONGEST_IMPORT):
+            _forker, _depth, _inherited = me, 1, listener.current
     found, listener.current = listener.current, None
     if phase == "after in child":
         has_dead_frames, found = False, found or _inherited
-        _turn, _forker, _depth, _early = _own.allocate_lock(), 0, 0, 0
+        _turn, _forker, _depth = _own.allocate_lock(), 0, 0
+        _at_gate.clear()
+    elif phase == "after in parent" and (_forker != me or _depth == 1):
+        _at_gate.discard(me)
     try:
         listener.current = _PHASES[phase](found)
     finally:
@@ -150,24 +157,6 @@ def at_fork(_: None, phase: str) -> None:
             if not _depth:
                 _forker = 0
                 _turn.release()
-
-
-def _take_turn(has_lock: bool) -> bool:
-    """Wait for the turn, if another thread has it; tell whether it is this one's now.
-
-    Who may have a lock that the other waits for (`has_lock`), in a fork that began before
-    `hold_imports_first`, does without.
-    """
-    global _forker, _depth, _inherited
-    me, deadline = _own.get_ident(), monotonic() + LONGEST_IMPORT
-    if _forker == me:
-        _depth += 1
-        return True
-    while not _turn.acquire(timeout=0.02):
-        if (has_lock and _early) or monotonic() > deadline:
-            return False
-    _forker, _depth, _inherited = me, 1, listener.current
-    return True
 
 
 def before_fork(self: Listener | None) -> Listener | None:
@@ -204,10 +193,15 @@ def of_this_process(self: Listener | None) -> Listener | None:
 
 def hold_imports(self: Listener | None) -> None:
     """Wait until a boot is between two imports and keep it there; once in each fork."""
-    if self is None or self.state != BOOTING or self.gate_taken:
+    me = _own.get_ident()
+    if self is None or self.state != BOOTING or me in _at_gate:
         return
+    _at_gate.add(me)
     missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
-    self.gate_taken = _own.get_ident() if self.gate.acquire(timeout=LONGEST_IMPORT) else 0
+    deadline = monotonic() + LONGEST_IMPORT
+    while not self.gate_taken and monotonic() < deadline:
+        if self.gate.acquire(timeout=_GATE_LOOK):
+            self.gate_taken = True
     for name in filter(_is_imported, missing):
         # Imported while we waited: its hook for after the fork will be called and release
         # this lock; the one for before, which takes it, may not have been.
@@ -225,9 +219,7 @@ def hold_imports_first() -> None:
     """Let forks wait for an import before they take locks that an import may need.
 
     ``logging`` and ``concurrent.futures`` take theirs in hooks of their own, and of such
-    hooks the newest is called first: so ours is registered once more, after theirs. It waits
-    for the turn as well: who waits for that with such a lock, and gets it when an import has
-    begun that needs the lock, waits for the import in vain.
+    hooks the newest is called first: so ours is registered once more, after theirs.
     """
     global _holds_first
     if not _holds_first and hasattr(os, "register_at_fork"):
@@ -236,9 +228,7 @@ def hold_imports_first() -> None:
 
 
 def _hold_imports_safely() -> None:
-    global _early
     try:
-        _early += _take_turn(False)
         hold_imports(listener.current)
     except Exception as error:  # protects the program's fork
         note("before fork, among the first", error)
@@ -284,8 +274,8 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
                 self.state = RESTING
         if self.state == RESTING:
             _park_after_fork(self)
-        elif self.gate_taken == _own.get_ident():
-            self.gate_taken = 0
+        elif self.gate_taken and not _at_gate:
+            self.gate_taken = False
             self.gate.release()
     return self if self is None or self.state != CLOSED else None
 

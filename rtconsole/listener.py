@@ -65,7 +65,7 @@ class Listener:
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
         self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
-        self.gate_taken = 0  # the thread whose fork did
+        self.gate_taken = False  # by forks under way
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
         self.kernel: Any = None  # the running one
 

@@ -295,7 +295,7 @@ def wait_while_importing() -> None:
 def _somebody_imports(own: int) -> bool:
     """Tell whether another thread holds the lock of a module.
 
-    The frames would tell it too, but cannot always be had: see :func:`current_frames`.
+    The frames would tell it too, but cannot always be had: see :func:`frames`.
     """
     locks = [reference() for reference in list(vars(_bootstrap)["_module_locks"].values())]
     return any(lock is not None and lock.owner not in (None, own) for lock in locks)

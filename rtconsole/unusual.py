@@ -167,8 +167,13 @@ def park_without_signals(self: Listener) -> None:
     from . import lifecycle, renewal
 
     def wait() -> None:
-        if not renewal.is_eager(self):
-            select.select(list(self.sockets.values()), [], [])
+        with self.gate:  # as in Listener._is_over
+            is_eager = renewal.is_eager(self)
+        try:
+            if not is_eager:
+                select.select(list(self.sockets.values()), [], [])
+        except (OSError, ValueError):  # the console was closed, and they with it
+            return
         if self.state == PARKED:
             self.state = BOOTING
             lifecycle.boot(self)

@@ -287,3 +287,27 @@ def test_a_file_of_ours_on_a_stream_closed_just_now_is_moved_and_the_programs_is
     )
     assert program.wait() == 0, program.describe()
     assert program.stdout == f"True True False\n{errno.EBADF} True\n1\n"
+
+
+def test_a_program_that_closes_what_it_began_with_beside_a_kernel_lets_clients_in(
+    launch: Launcher,
+) -> None:
+    source = f"""
+        import os, time
+        {WAIT_FOR_KERNEL.strip()}
+        os.closerange(3, 10)  # the listener's own, and none of libzmq's
+        print("closed", flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """
+    program = launch(source, cwd=launch.home)
+    with program.client() as client:
+        assert client.run("1").result == "1"
+        (launch.home / "kernel").touch()
+        program.wait_for_output("closed")
+        for _ in range(3):
+            with program.client() as another:
+                assert another.run("6 * 7").result == "42"
+        assert client.run("6 * 7").result == "42"
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""

@@ -4,12 +4,15 @@ import json
 import os
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import alike
 import pytest
-from harness import Client, Launcher, Program, wait_for
+from harness import PATIENCE, Client, Launcher, Program, wait_for
+
+from rtconsole import lifecycle, listener
 
 # Each process calls report() first: has it a connection file already? Then it waits for the end.
 HELPER = """
@@ -477,6 +480,34 @@ def test_threads_that_fork_at_the_same_time(launch: Launcher, visited: bool) -> 
     (launch.home / "end").touch()
     assert program.wait() == 0
     assert program.stderr == ""
+
+
+def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console = listener.Listener("program")
+    console.state = listener.BOOTING
+    monkeypatch.setattr(listener, "current", console)
+    held = threading.Barrier(3)
+
+    def fork(go: threading.Event) -> None:
+        lifecycle.hold_imports(console)
+        held.wait(PATIENCE)
+        go.wait(PATIENCE)
+        lifecycle.at_fork(None, "after in parent")
+
+    console.gate.acquire()  # an import of the boot is under way
+    events = [threading.Event(), threading.Event()]
+    forks = [threading.Thread(target=fork, args=(go,)) for go in events]
+    for thread in forks:
+        thread.start()
+    console.gate.release()
+    held.wait(PATIENCE)
+    for go, thread in zip(events, forks, strict=True):
+        assert console.gate.locked()
+        go.set()
+        thread.join()
+    assert not console.gate.locked()
 
 
 def test_a_childs_console_leaves_the_parents_sockets_blocking(launch: Launcher) -> None:

@@ -40,6 +40,7 @@ def test_stacks_are_told_without_making_objects_of_its_frames(launch: Launcher) 
         (other,) = (thread for thread in others if not thread["console"])
         assert other["name"] == "other"
         assert other["stack"][-1]["function"] == "work"
+        assert client.value("__import__('tempfile').tempdir") is None
 
 
 def test_a_cell_is_interrupted_beside_it(launch: Launcher) -> None:

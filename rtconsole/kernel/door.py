@@ -159,15 +159,16 @@ class Door:
 
     def _is_knocked(self) -> bool:
         knocks = select.poll()
-        for own in self._places:
-            knocks.register(own, select.POLLIN)
+        for place in self._places.values():
+            knocks.register(place.fd, select.POLLIN)
         return any(event & select.POLLIN for _, event in knocks.poll(0))
 
     def _attend(self, own: int, place: _Place) -> None:
-        self._loop.add_reader(own, partial(self._knocked, own, place))
+        # not our own, which the program may close without libzmq's being gone
+        self._loop.add_reader(place.fd, partial(self._knocked, own, place))
 
     def _knocked(self, own: int, place: _Place) -> None:
-        self._loop.remove_reader(own)
+        self._loop.remove_reader(place.fd)
         is_full = not descriptors.allow_a_client()
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
@@ -201,8 +202,8 @@ def _places(wanted: set[int]) -> dict[int, _Place]:
         try:
             if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
                 continue
-            with open(f"/proc/self/fdinfo/{name}", encoding="ascii") as file:
-                lines = re.findall(r"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
+            with open(f"/proc/self/fdinfo/{name}", "rb") as file:  # a codec would be imported
+                lines = re.findall(rb"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
             for fd, mark in lines:
                 if int(fd) in wanted:
                     inode = os.fstat(int(fd)).st_ino

@@ -89,7 +89,7 @@ def _of_faulthandler() -> dict[int, list[dict[str, Any]]]:
 
     Of 100 threads and 100 frames at most, with names of 500 characters.
     """
-    release = descriptors.hold_streams()
+    release, folder = descriptors.hold_streams(), tempfile.tempdir
     try:
         with tempfile.TemporaryFile() as file:
             faulthandler.dump_traceback(file, all_threads=True)
@@ -97,6 +97,8 @@ def _of_faulthandler() -> dict[int, list[dict[str, Any]]]:
             text = file.read().decode("ascii", "replace")
     finally:
         release()
+        if folder is None:  # the program has not asked for it yet, and may set TMPDIR before
+            tempfile.tempdir = None
     stacks: dict[int, list[dict[str, Any]]] = {}
     for part in re.split(r"^(?=Thread |Current thread )", text, flags=re.MULTILINE):
         if head := re.match(r"(?:Current t|T)hread (0x[0-9a-f]+)", part):
