@@ -43,7 +43,6 @@ class AtOnce(descriptors.Calls):
         self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
         quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
         self._fcntl, self._usleep = quick.fcntl, quick.usleep
-        self._status = ctypes.create_string_buffer(_SIZE)
 
     def used(self) -> list[int]:
         count = os.stat("/proc/self/fd").st_size or _HIGHEST  # 0 before Linux 6.2, proc(5)
@@ -67,9 +66,10 @@ class AtOnce(descriptors.Calls):
             self.libc.close(memory)
 
     def identity(self, fd: int) -> tuple[int, int]:
-        _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, self._status))
-        device = os.makedev(*struct.unpack_from("@II", self._status, _DEVICE_AT))
-        return device, struct.unpack_from("@Q", self._status, _INODE_AT)[0]
+        status = ctypes.create_string_buffer(_SIZE)
+        _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, status))
+        device = os.makedev(*struct.unpack_from("@II", status, _DEVICE_AT))
+        return device, struct.unpack_from("@Q", status, _INODE_AT)[0]
 
     def dup(self, fd: int) -> int:
         return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
@@ -96,7 +96,7 @@ class AtOnce(descriptors.Calls):
             Whether it has.
 
         Raises:
-            OSError: no descriptor is left.
+            OSError: none can be held.
         """
         placeholder, taken = self.placeholder(), list[int]()
         identity = self.identity(placeholder)

@@ -6,9 +6,10 @@ sockets are muted, and each connection is let in by hand: the socket is armed to
 of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection, and muted again.
 While descriptors are scarce, who knocks waits in the backlog.
 
-No other thread runs Python from before the numbers that the program has used are held (see
-`rtconsole.descriptors`) until libzmq has accepted: else one may close a descriptor just then,
-whose number the connection gets, and close it once more.
+Nor does a connection get a number that the program has used (see `rtconsole.descriptors`), and no
+thread runs Python from before those are held until libzmq has accepted: it might close a descriptor
+just then, whose number the connection would get, and close it once more. On a machine so busy that
+libzmq does not get to it, it accepts while the program runs after all.
 
 Linux only; elsewhere libzmq accepts as ever.
 """
@@ -148,8 +149,8 @@ class Door:
         try:
             highest = descriptors.highest_to_hold(self._beyond)
             is_in = self._at_once.meanwhile(arm, mute, highest, _LOOKS, _LOOK)
-        except OSError:  # that was the program's last descriptor
-            return _SOON
+        except OSError:  # a sandbox that forbids it
+            is_in = False
         finally:
             release()
         self._late = 0 if is_in else self._late + 1
