@@ -15,8 +15,8 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import repeat
-from operator import add, call, iconcat, itemgetter, le, lt
+from itertools import compress, repeat
+from operator import add, and_, call, iconcat, itemgetter, le, lt
 from typing import Any
 
 from rtconsole import descriptors
@@ -28,7 +28,7 @@ _HIGHEST, _SOME = 512, 64
 _AT_EMPTY_PATH, _STATX_INO, _SIZE, _INODE_AT, _DEVICE_AT = 0x1000, 0x100, 256, 32, 136
 
 # fcntl(2), memfd_create(2); `fcntl` is not everywhere.
-_F_GETFD, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 1030, 1
+_F_GETFD, _F_GETFL, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 3, 1030, 1
 
 
 class AtOnce(descriptors.Calls):
@@ -43,7 +43,6 @@ class AtOnce(descriptors.Calls):
         self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
         quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
         self._fcntl, self._usleep = quick.fcntl, quick.usleep
-        self._status = ctypes.create_string_buffer(_SIZE)
 
     def used(self) -> list[int]:
         count = os.stat("/proc/self/fd").st_size or _HIGHEST  # 0 before Linux 6.2, proc(5)
@@ -67,9 +66,10 @@ class AtOnce(descriptors.Calls):
             self.libc.close(memory)
 
     def identity(self, fd: int) -> tuple[int, int]:
-        _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, self._status))
-        device = os.makedev(*struct.unpack_from("@II", self._status, _DEVICE_AT))
-        return device, struct.unpack_from("@Q", self._status, _INODE_AT)[0]
+        status = ctypes.create_string_buffer(_SIZE)
+        _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, status))
+        device = os.makedev(*struct.unpack_from("@II", status, _DEVICE_AT))
+        return device, struct.unpack_from("@Q", status, _INODE_AT)[0]
 
     def dup(self, fd: int) -> int:
         return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
@@ -96,7 +96,7 @@ class AtOnce(descriptors.Calls):
             Whether it has.
 
         Raises:
-            OSError: no descriptor is left.
+            OSError: none can be held.
         """
         placeholder, taken = self.placeholder(), list[int]()
         identity = self.identity(placeholder)
@@ -106,6 +106,8 @@ class AtOnce(descriptors.Calls):
         last = itemgetter(-1)
         fill = map(lt, repeat(highest), map(last, map(iconcat, repeat(taken), zip(dups))))
         flags = map(self._fcntl, map(last, repeat(taken, looks)), repeat(_F_GETFD))
+        # a thread that was in a system call, and not in Python, may have put its own file there
+        ours = map(and_, map(self._fcntl, taken, repeat(_F_GETFL)), repeat(os.O_PATH))
         steps: list[Callable[[], Any]] = [
             partial(any, fill),  # the last one taken is above the highest
             partial(deque, map(self.libc.close, map(last, (taken,))), 0),  # it is the next one's
@@ -113,7 +115,7 @@ class AtOnce(descriptors.Calls):
             partial(any, map(le, repeat(0), map(add, map(self._usleep, repeat(pause)), flags))),
             end,
             taken.pop,
-            partial(deque, map(self.libc.close, taken), 0),
+            partial(deque, map(self.libc.close, compress(taken, ours)), 0),
         ]
         try:
             return bool(list(map(call, steps))[3])

@@ -6,9 +6,10 @@ sockets are muted, and each connection is let in by hand: the socket is armed to
 of one event (EPOLLONESHOT, epoll_ctl(2)), on which it accepts one connection, and muted again.
 While descriptors are scarce, who knocks waits in the backlog.
 
-No other thread runs Python from before the numbers that the program has used are held (see
-`rtconsole.descriptors`) until libzmq has accepted: else one may close a descriptor just then,
-whose number the connection gets, and close it once more.
+Nor does a connection get a number that the program has used (see `rtconsole.descriptors`), and no
+thread runs Python from before those are held until libzmq has accepted: it might close a descriptor
+just then, whose number the connection would get, and close it once more. On a machine so busy that
+libzmq does not get to it, it accepts while the program runs after all.
 
 Linux only; elsewhere libzmq accepts as ever.
 """
@@ -38,10 +39,10 @@ _SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 
 # Microseconds between two looks whether libzmq has accepted, and how many: the program stands
 # still meanwhile, usually for a tenth of a millisecond. And how often libzmq may be late, on a busy
 # machine, before it is left to accept while the program runs.
-_LOOK, _LOOKS, _LATE = 20, 30, 5
+_LOOK, _LOOKS, _LATE = 20, 30, 2
 
 # How many numbers beyond those that are used the program may have used while those were held.
-_BEYOND = 8
+_BEYOND = 4
 
 
 class _Place(NamedTuple):
@@ -132,10 +133,14 @@ class Door:
             self._release()
             self._held = self._release = None
 
-    def _let_in(self, place: _Place) -> bool:
-        """Have libzmq accept one connection; false if its socket is not there any more."""
+    def _let_in(self, own: int, place: _Place) -> float | None:
+        """Have libzmq accept one connection.
+
+        Returns:
+            Seconds until the next one's turn; ``None`` if the socket is not there any more.
+        """
         if not self._is_there(place):
-            return False
+            return None
         epoll_ctl = self._at_once.libc.epoll_ctl
         arm, mute = (
             partial(epoll_ctl, place.epoll, _MOD, place.fd, struct.pack(_EVENT, what, place.mark))
@@ -145,8 +150,8 @@ class Door:
         try:
             highest = descriptors.highest_to_hold(self._beyond)
             is_in = self._at_once.meanwhile(arm, mute, highest, _LOOKS, _LOOK)
-        except OSError:  # that was the program's last descriptor
-            return True
+        except OSError:  # a sandbox that forbids it
+            is_in = False
         finally:
             release()
         self._late = 0 if is_in else self._late + 1
@@ -155,7 +160,9 @@ class Door:
             self._hold_numbers()  # until it surely has, and the program uses others
             self._beyond = _BEYOND
             arm()
-        return True
+        elif not is_in:
+            return _SOON
+        return _SLOWLY if self._is_harassed(own) else _NEXT
 
     def _is_knocked(self) -> bool:
         knocks = select.poll()
@@ -173,13 +180,11 @@ class Door:
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
-        pause = _LATER if is_full else _SLOWLY if self._is_harassed(own) else _NEXT
-        if self._is_shut and self._held is not None:
-            pause = _SOON  # one after the other, or the program uses numbers beyond those held
-        elif not is_full and not self._let_in(place):
-            self._places.pop(own, None)
-            return  # the program has closed it
-        self._loop.call_later(pause, self._attend, own, place)
+        pause = _LATER if is_full else self._let_in(own, place)
+        if pause is None:
+            self._places.pop(own, None)  # the program has closed it
+        else:
+            self._loop.call_later(pause, self._attend, own, place)
 
     def _arm(self, place: _Place, events: int) -> bool:
         """Set what libzmq is told of; false if its socket is not there any more."""
