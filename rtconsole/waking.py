@@ -18,8 +18,10 @@ def boot(self: Listener) -> None:
     try:
         renewal.renew(self)
         with self.gate:
-            # all, here: see before_fork
-            from . import descriptors, native, room, turns  # noqa: F401
+            if not _import_first():
+                _import_first()
+        from . import native, room, turns
+
         turns.shorten()
         native.wait_while_importing()
         with self.gate:
@@ -44,6 +46,21 @@ def boot(self: Listener) -> None:
         boot.launch(self, greenlets, lifecycle.hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
+
+
+def _import_first() -> bool:
+    """Import what a fork must not meet half imported; false if that is to be done once more.
+
+    A module's lock knows its owner by `_thread.get_ident`. If gevent replaces that meanwhile, the
+    lock is not released ("cannot release un-acquired lock"). It goes when this has returned, with
+    the traceback, so that who imports again is not kept waiting.
+    """
+    try:
+        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see before_fork)
+    except RuntimeError as error:
+        note("importing once more", error)
+        return False
+    return True
 
 
 def _import_collections_abc() -> None:

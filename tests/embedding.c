@@ -7,6 +7,7 @@
    embedding sub 0 FILE             FILE runs in a sub-interpreter
    embedding own 0 FILE             FILE runs in one with an interpreter lock of its own
    embedding idle 0 FILE            after FILE, C waits for a line on stdin without the lock
+   embedding forks 0 FILE           likewise, and before that C forks a child that ends
    embedding thread 0 FILE          Python lives in a thread that is not the process's first
 */
 #define PY_SSIZE_T_CLEAN
@@ -14,6 +15,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int run_file(const char *path)
 {
@@ -75,6 +78,22 @@ static int run_idle(const char *path)
     return failed;
 }
 
+static int run_forks(const char *path)
+{
+    int failed = run_file(path), status = 1;
+    PyOS_BeforeFork();
+    pid_t child = fork();
+    if (child == 0) {
+        PyOS_AfterFork_Child();
+        exit(Py_FinalizeEx() < 0);
+    }
+    PyOS_AfterFork_Parent();
+    waitpid(child, &status, 0);
+    printf("forked\n");
+    fflush(stdout);
+    return run_idle("/dev/null") || failed || status != 0;
+}
+
 static void *run_thread(void *path)
 {
     Py_InitializeEx(0);
@@ -103,6 +122,8 @@ int main(int argc, char **argv)
             failed = run_sub(path, strcmp(how, "own") == 0);
         else if (strcmp(how, "idle") == 0)
             failed = run_idle(path);
+        else if (strcmp(how, "forks") == 0)
+            failed = run_forks(path);
         else
             failed = run_file(path);
         if (Py_FinalizeEx() < 0)

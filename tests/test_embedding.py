@@ -151,6 +151,16 @@ def test_a_console_answers_while_c_runs_without_the_interpreter(start: Start) ->
     leave(program)
 
 
+def test_a_console_answers_after_c_has_forked_and_called_the_at_fork_handlers(start: Start) -> None:
+    """As uWSGI's master with its fork hooks, which runs no Python any more."""
+    program = start("forks", "0", "x = 41\n")
+    program.wait_for_output("forked")
+    with program.client() as client:
+        assert client.value("x") == 41
+    program.process.communicate(b"\n")
+    leave(program)
+
+
 # From the second interpreter of a process on: unusual.unsafe_again.
 lives_again = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="no console there")
 

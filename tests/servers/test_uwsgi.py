@@ -31,8 +31,7 @@ def open_console():
 """
 PLAIN = "from application import wsgi"
 
-
-# uWSGI calls Python's hooks for forks, and so ours.
+# With this one it holds the interpreter's lock when it forks, and calls all hooks, so ours, too.
 WITH_HOOKS = "--py-call-uwsgi-fork-hooks"
 
 
