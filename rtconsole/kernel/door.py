@@ -62,6 +62,7 @@ class Door:
         loop: Any,
         note: Callable[[str], None],
         is_harassed: Callable[[int], bool],
+        is_behind: Callable[[int], bool],
         release: Callable[[], None],
         at_once: AtOnce,
     ) -> None:
@@ -71,12 +72,13 @@ class Door:
             note: told when people have to wait.
             is_harassed: whether somebody comes again and again to be hung up on, to one of our own
                 descriptors.
+            is_behind: likewise, whether one who was hung up on is still being heard.
             release: ends that numbers are held: until the door is shut libzmq accepts as it likes.
             at_once: what numbers are held by.
         """
         self._loop = loop
         self._note = note
-        self._is_harassed = is_harassed
+        self._is_harassed, self._is_behind = is_harassed, is_behind
         self._at_once = at_once
         self._is_full = False
         self._is_shut = False
@@ -180,7 +182,9 @@ class Door:
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
-        pause = _LATER if is_full else self._let_in(own, place)
+        pause: float | None = _LATER
+        if not is_full:
+            pause = _SOON if self._is_behind(own) else self._let_in(own, place)
         if pause is None:
             self._places.pop(own, None)  # the program has closed it
         else:
@@ -223,18 +227,20 @@ def install(
     sockets: dict[int, int],
     note: Callable[[str], None],
     is_harassed: Callable[[int], bool],
+    is_behind: Callable[[int], bool],
     at_once: AtOnce | None,
 ) -> None:
     """Let clients in by a door from now on, where that can be done. From any thread.
 
     Args:
-        loop, note, is_harassed, at_once: as for :class:`Door`; without the last it cannot be done.
+        loop, note, is_harassed, is_behind, at_once: as for :class:`Door`; without the last it
+            cannot be done.
         sockets: see :meth:`Door.shut`.
     """
     if at_once is None:
         return
     release = descriptors.hold_numbers()
-    door = Door(loop, note, is_harassed, release, at_once)
+    door = Door(loop, note, is_harassed, is_behind, release, at_once)
 
     def begin() -> None:
         try:

@@ -169,7 +169,7 @@ class IOPub(IOPubThread):
         """
         for _ in range(_AT_ONCE):
             if self.closed or not self.socket.EVENTS & zmq.POLLIN:
-                self._is_sure = True
+                self._is_sure, self.patience.is_behind = True, False
                 return
             self._hear_one()
         self.io_loop.add_callback(self._hear)

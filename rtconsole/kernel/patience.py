@@ -18,11 +18,17 @@ _BURST, _RATE = 20, 0.5
 
 
 class Patience:
-    """How much each connection has said. For one thread, but for ``is_harassed``."""
+    """How much each connection has said. For one thread, but for what tells how it is going.
+
+    Attributes:
+        is_behind: what somebody has said who was hung up on may not be read to the end. Nobody is
+            to be let in before: it would be taken for the words of who gets the descriptor.
+    """
 
     def __init__(self) -> None:
         self._said: dict[tuple[int, object], int] = {}
         self._hung_up = Pace(_BURST, _RATE)
+        self.is_behind = False
 
     def is_harassed(self) -> bool:
         """Tell whether somebody comes again and again to be hung up on."""
@@ -46,6 +52,7 @@ class Patience:
             return True
         if before < _MOST:
             self._hung_up.pause()
+            self.is_behind = True
             hang_up(fd, address)
         return False
 

@@ -251,6 +251,7 @@ class RunningKernel:
             self._listening,
             debuglog.note,
             lambda own: own == iopub_fd and publisher.patience.is_harassed(),
+            lambda own: own == iopub_fd and publisher.patience.is_behind,
             self._at_once,
         )
         kernel.start()
