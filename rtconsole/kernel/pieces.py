@@ -8,7 +8,7 @@ LARGEST = 950_000
 # Text is cut into so many bytes: as much as a fast flood has in a window. It fits, unless it is
 # hardly anything but what JSON has to escape; how much is not looked for, which would be as dear
 # as to make the message. Larger ones would fill libzmq's queue, which counts messages.
-CUT = 1 << 18
+CUT = 1 << 19
 
 # Items are taken as they are up to here; of more, how long they are is told by so many.
 _FEW, _SAMPLE = 1000, 64
