@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import pytest
 from harness import Launcher, Program, wait_for
@@ -69,7 +70,12 @@ def test_the_parked_thread_sleeps(launch: Launcher) -> None:
     def switches() -> list[str]:
         return [t["voluntary_ctxt_switches"] for t in threads_of(program).values()]
 
-    before = wait_for(switches, "the parked thread")
+    def rests() -> list[str] | None:
+        before = switches()
+        time.sleep(0.1)
+        return before if before == switches() else None
+
+    before = wait_for(rests, "the parked thread to be parked")
     assert before == switches() == switches()
     (thread,) = threads_of(program)
     wait_for(lambda: threads_of(program)[thread]["State"].startswith("S"), "it to sleep")
