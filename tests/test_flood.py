@@ -123,6 +123,17 @@ def received_and_dropped(text: str) -> tuple[int, int]:
     return len(re.findall(r"line \d+\n", text)), dropped
 
 
+def test_a_flood_of_short_lines_is_one_message_a_window_at_most(launch: Launcher) -> None:
+    obedient = Obedient(launch, flood("300_000"))
+    with watching(obedient.program) as watch:
+        took = obedient.do("began = time.monotonic(); flood(); answer = time.monotonic() - began")
+        obedient.do("print('the end', flush=True)")
+        watch.wait_for("the end\n")
+        texts = [len(message["content"]["text"]) for message in watch.messages]
+    windows = took / 0.005 + 10  # and a few that may come sooner, after quiet
+    assert 2 < len(texts) <= windows + sum(texts) / (1 << 19)  # larger ones are cut
+
+
 def test_lost_output_that_has_no_line_ends_is_told_of_too(launch: Launcher) -> None:
     # a progress bar
     obedient = Obedient(launch, "import sys", env={"RTCONSOLE_BUFFER": "2M"})

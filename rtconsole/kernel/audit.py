@@ -85,7 +85,7 @@ class Audit:
         """Write that a cell was not run, if that can be written."""
         try:
             self._write(request, {"refused": reason})
-        except Exception:  # it is not run: nothing goes unseen
+        except Exception:  # protects the client's answer: it is not run, and nothing goes unseen
             pass
 
     def _write(self, request: Request, outcome: dict[str, Any]) -> None:
