@@ -6,6 +6,7 @@ As :mod:`.client`, to a kernel that somebody else started and that goes on witho
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -150,6 +151,8 @@ class Connection:
 
     async def _beat(self) -> None:
         """Send a heartbeat each second, as every Jupyter client does."""
+        import zmq
+
         socket = self._client.connect_hb()
         # send again though the last one was not answered; tell late answers by their number
         socket.req_relaxed = socket.req_correlate = True
@@ -162,7 +165,9 @@ class Connection:
         sender = asyncio.get_running_loop().create_task(send())
         try:
             while True:
-                await socket.recv()
-                self.last_beat = time.monotonic()
+                # what woke us may be an answer to an earlier one, which zmq drops
+                with suppress(zmq.Again):
+                    await socket.recv()
+                    self.last_beat = time.monotonic()
         finally:
             sender.cancel()

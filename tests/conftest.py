@@ -1,5 +1,7 @@
 """Fixtures: a launcher of programs, each test in a home folder of its own."""
 
+import gc
+import os
 import shutil
 import signal
 import tempfile
@@ -31,6 +33,15 @@ def launch(request: pytest.FixtureRequest) -> Iterator[Launcher]:
             for program in launcher.programs:
                 print(program.describe())
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_descriptors() -> Iterator[None]:
+    """A module's tests close what they opened: those that come later run in the same process."""
+    yield
+    if os.path.isdir("/proc/self/fd"):
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) < 100
 
 
 @pytest.fixture

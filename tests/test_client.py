@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+import zmq
 from harness import PATIENCE, Launcher, Program, wait_for
 
 from rtconsole import client
@@ -73,6 +74,30 @@ def test_a_process_that_ends_while_asked_is_said_at_once(counter: Program) -> No
     counter.wait()
     with pytest.raises(Gone):
         client.request(info, "control", "kernel_info_request", {}, PATIENCE)
+
+
+def test_a_late_answer_to_an_earlier_heartbeat_does_not_end_it(counter: Program) -> None:
+    async def beat() -> None:
+        # a kernel's heartbeat that was stopped for a while
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as late:
+            late.bind(f"ipc://{counter.home}/late-{counter.info['hb_port']}")
+            connection = Connection({**counter.info, "ip": f"{counter.home}/late"})
+            connection.open()
+            try:
+                missed = await asyncio.to_thread(late.recv_multipart)
+                asked = await asyncio.to_thread(late.recv_multipart)
+                late.send_multipart(missed)
+                while asked:
+                    began = connection.last_beat
+                    asked = await asyncio.to_thread(late.recv_multipart)
+                    late.send_multipart(asked)
+                    await asyncio.sleep(0)
+                    if connection.last_beat > began:
+                        return
+            finally:
+                await connection.close()
+
+    asyncio.run(asyncio.wait_for(beat(), PATIENCE))
 
 
 def test_a_connection_serves_a_person(counter: Program) -> None:

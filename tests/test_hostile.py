@@ -217,7 +217,9 @@ _attackers: dict[int, Attacker] = {}
 
 def attacker(program: Program) -> Attacker:
     """Return the attacker of a program, one for all the examples of a test."""
-    return _attackers.setdefault(program.pid, Attacker(program))
+    if program.pid not in _attackers:
+        _attackers[program.pid] = Attacker(program)
+    return _attackers[program.pid]
 
 
 @pytest.fixture(scope="module", autouse=True)
