@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 from harness import PATIENCE, Client, Launcher, wait_for
-from mirrored import Obedient, Watch, flood, loyal, memory, watching
+from mirrored import BUFFERS_ARE_SAFE, Obedient, Watch, flood, loyal, memory, watching
 
 EVERY_MILLISECOND = """
 import time
@@ -129,9 +129,55 @@ def test_a_flood_of_short_lines_is_one_message_a_window_at_most(launch: Launcher
         took = obedient.do("began = time.monotonic(); flood(); answer = time.monotonic() - began")
         obedient.do("print('the end', flush=True)")
         watch.wait_for("the end\n")
-        texts = [len(message["content"]["text"]) for message in watch.messages]
+    texts = [message["content"]["text"] for message in watch.messages]
+    # the others end in the next one: where some is dropped, no line has another one's end
+    assert all(text.endswith("\n") for text in texts if len(text) > 1000)
     windows = took / 0.005 + 10  # and a few that may come sooner, after quiet
-    assert 2 < len(texts) <= windows + sum(texts) / (1 << 19)  # larger ones are cut
+    assert 2 < len(texts) <= windows + sum(map(len, texts)) / (1 << 19)  # larger ones are cut
+
+
+# Prints for as long as it keeps the interpreter to itself, as one that writes to a file may on
+# a busy machine: by how much has memory grown at most?
+SELFISH = """
+import io, sys, threading
+class Nowhere(io.RawIOBase):
+    def writable(self): return True
+    def write(self, data): return len(data)
+def most():
+    with open("/proc/self/status") as status: text = status.read()
+    return int(text.partition("VmHWM:")[2].split()[0])
+def flood():
+    global answer
+    before = most()
+    sys.setswitchinterval(1000)
+    for n in range(500_000): print("line", n)
+    sys.setswitchinterval(0.005)
+    answer = most() - before
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Nowhere()))
+"""
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "thread = threading.Thread(target=flood); thread.start(); thread.join()",
+        pytest.param(
+            "flood()",
+            marks=pytest.mark.skipif(not BUFFERS_ARE_SAFE, reason="no hook on its buffer"),
+        ),
+    ],
+    ids=["in a thread", "in the main thread"],
+)
+def test_memory_is_bounded_where_the_console_gets_no_turn(launch: Launcher, flood: str) -> None:
+    obedient = Obedient(launch, SELFISH, env={"RTCONSOLE_BUFFER": "2M"})
+    with watching(obedient.program) as watch:
+        assert obedient.do(flood) < 30 << 10
+        obedient.do("print('the end', flush=True)")
+        seen = watch.wait_for("the end\n")
+        received, dropped = received_and_dropped(seen + watch.text("stderr"))
+        assert received + dropped == 500_000
+        assert dropped > 0
+    assert obedient.program.is_running()
 
 
 def test_lost_output_that_has_no_line_ends_is_told_of_too(launch: Launcher) -> None:

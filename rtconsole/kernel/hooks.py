@@ -13,6 +13,7 @@ from rtconsole.recorder import hide_frame
 
 from . import cell
 from .publisher import Publisher, Queue, programs_threading
+from .written import MANY
 
 Function = Callable[..., Any]
 
@@ -25,8 +26,11 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     and on stdout a line's end belongs to what it ends. Whether the publisher has to be woken
     is not asked at all: while it sleeps, what is appended to wakes it. Of a list and a lock
     the methods are called by name, which the interpreter does without making an object.
+    How much waits is asked where it is cheap: here where the main thread's prints do not
+    come by, for these where their text reaches the buffer (:func:`buffer_write`).
     """
     newline, lock, queue, on = "\n", publisher.lock, publisher.queue(), True
+    written, items = publisher.written, publisher.written.items
     main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
     main, active = programs_threading.main_thread(), programs_threading._active
 
@@ -43,6 +47,8 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         if ident == main_ident:
             publisher.claim()
         queue.append((name, main if ident == main_ident else active.get(ident), text))
+        if len(items) > MANY:
+            written.join()
         return result
 
     def write(text: str, /) -> Any:
@@ -52,6 +58,8 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
             hide_frame(error)
             raise
         queue.append((name, main if lock._is_owned() else active.get(get_ident()), text))
+        if len(items) > MANY:
+            written.join()
         return result
 
     def set_queue(other: Queue) -> None:
@@ -181,6 +189,8 @@ def buffer_write(
         # a raw file may have written a part, or (None) nothing
         if result and publisher is not None and not from_text:
             publisher.note(name, bytes(data)[:result])
+        elif from_text and publisher is not None and len(publisher.program) > MANY:
+            publisher.written.join()
         return result
 
     if not _BUFFER_HOOKS:

@@ -85,7 +85,7 @@ class Loss:
         if stream not in self._cut:
             return text
         self._cut.discard(stream)
-        return text[text.find("\n") + 1 :]
+        return text[text.find("\n") + 1 :]  # all of a progress bar, which has no line ends
 
 
 class Tail(NamedTuple):
@@ -99,17 +99,6 @@ class Tail(NamedTuple):
     parent: dict[str, Any]
     process: int | None
     choose: Callable[[Piece], str]
-
-
-def by_stream(pieces: list[Piece]) -> list[Piece]:
-    """Join pieces of several threads: a flood is one message a window for each stream."""
-    joined = []
-    for stream in dict.fromkeys(piece.stream for piece in pieces):
-        own = [piece for piece in pieces if piece.stream == stream]
-        names = list(dict.fromkeys(piece.thread for piece in own if piece.thread))
-        text = "".join(piece.text for piece in own)
-        joined.append(Piece(stream, ", ".join(names[:8]) or None, text))
-    return joined
 
 
 def split(text: str) -> Iterator[str]:

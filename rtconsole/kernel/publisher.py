@@ -11,7 +11,6 @@ callback of the garbage collector. So what they call takes no lock, and never wa
 
 import _thread
 import asyncio
-import codecs
 import math
 import sys
 import time
@@ -21,8 +20,9 @@ from typing import Any, Protocol
 
 from rtconsole.recorder import Recorder
 
-from .pieces import Lines, Loss, Piece, Tail, Text, by_stream, doses, dropped, split
+from .pieces import CUT, Lines, Loss, Piece, Tail, Text, dropped, split
 from .silence import Silence
+from .written import MANY, Written
 
 # Seconds that the first print after quiet is given to end its line.
 _HALF_A_LINE = 0.0001
@@ -35,11 +35,11 @@ _SHORT, _SPARE = 0.2, 4
 # must not be more and more.
 _DOSE = 2_000_000
 
+# So many characters in one window are many lines.
+_MANY_LINES = 1000
+
 # Of these many characters the oldest are not dropped, however much waits for clients.
 _LEAST = _DOSE
-
-# More changes of thread than this in one window are sent as one message.
-_RUNS = 8
 
 
 # Who writes is asked of the program's module: ours may be another one (rtconsole.native).
@@ -69,15 +69,14 @@ class Publisher:
     """Queue and sender.
 
     Attributes:
-        program: what the program wrote and nobody took yet, in order: text that the main
-            thread wrote to stdout, and (stream, thread, text or bytes) of everything else.
+        written: what the program wrote and nobody took yet.
+        program: its list.
         main_thread_id: identifier of the program's main thread.
         lock: owned by the main thread and nobody else, see :meth:`claim`.
         asleep: whether :meth:`wake` is needed.
         has_newcomers: somebody is to be greeted even if nothing is written.
         bare_hooks: set what a hook that does not ask for ``asleep`` appends to.
         tails: cells that show the program's output.
-        encodings: of the bytes written to a stream's buffer.
     """
 
     def __init__(
@@ -114,7 +113,8 @@ class Publisher:
         self._window = window
         self._limit = limit
         self._cells: deque[Text] = deque()
-        self.program: list[Any] = []
+        self.written = Written(programs_threading, max(limit, _LEAST))
+        self.program = self.written.items
         self.asleep = True
         self.bare_hooks: list[Callable[[Queue], None]] = []
         self._first = First(self)
@@ -126,10 +126,9 @@ class Publisher:
         # since whether it owns one is the cheapest that can be asked of a thread.
         self.lock: Any = _thread.RLock()
         self.tails: list[Tail] = []
-        self.encodings: dict[str, str] = {}
-        self._decoders: dict[str, Any] = {}
         self._silence = Silence()
         self._step = math.inf  # of the time since the last tick, what counts as silence
+        self._begun: dict[str, Piece] = {}  # of each stream
         self._held: deque[Piece] = deque()
         self._held_size = 0
         self._lost = Loss()
@@ -146,6 +145,8 @@ class Publisher:
         else:
             thread = programs_threading._active.get(ident)
         self.program.append((stream, thread, what))
+        if len(self.program) > MANY:
+            self.written.join()
         if self.asleep:
             self.wake()
 
@@ -206,7 +207,7 @@ class Publisher:
     def _tick(self) -> None:
         self._timer = None
         pause, self._is_last_look = self._window, False
-        if self._cells or self.program or self._held or self.has_newcomers:
+        if self._cells or self.program or self._held or self._begun or self.has_newcomers:
             self._send_earlier()
             self.drain()
             self.drain_program(not self._silence.lasts(self._step), _DOSE)
@@ -249,9 +250,8 @@ class Publisher:
 
     def drain_program(self, send: bool = True, most: float = float("inf")) -> None:
         """Take the program's output, and send it (``most`` characters or so) or keep it."""
-        for piece in self._take() if self.program else ():
-            self._held.append(piece)
-            self._held_size += len(piece.text)
+        if self.program or self._begun:
+            self._take(most == math.inf)
         self._drop_oldest()
         if not send:
             return
@@ -262,11 +262,47 @@ class Publisher:
             self._send(Text("stderr", dropped(self._lost.lines), None, metadata))
             self._lost.lines = 0
         while self._held and most > 0:
-            piece = self._take_held(most)
+            piece = self._take_held(min(most, CUT))
             most -= len(piece.text)
             if self._lost.is_amid:
                 piece = piece._replace(text=self._lost.without_rest(piece.stream, piece.text))
             self._publish(piece)
+            if len(self.program) > MANY and most < math.inf:  # the program is faster: take that
+                break
+
+    def _take(self, all_of_it: bool) -> None:
+        """Take what was written: under a flood only lines that have ended, if not all.
+
+        The others end in the next window. Where lines are dropped nobody sees then the
+        beginning of one and the end of another.
+        """
+        lost, pieces = self.written.take()
+        if lost:  # so is what came before it
+            before = [*self._held, *self._begun.values()]
+            lost = [Lines.of(piece.stream, piece.text) for piece in before] + lost
+            self._held.clear()
+            self._begun.clear()
+            self._held_size = 0
+        for lines in lost:
+            self._lost.add(lines)
+        is_flood = not all_of_it and sum(len(piece.text) for piece in pieces) > _MANY_LINES
+        old, self._begun = self._begun, {}
+        for piece in pieces:
+            begun = self._begun.pop(piece.stream, None) or old.pop(piece.stream, None)
+            if begun is not None:
+                piece = piece._replace(text=begun.text + piece.text)
+            end = piece.text.rfind("\n") + 1
+            if is_flood and 0 < len(piece.text) - end < _MANY_LINES:  # a progress bar has no end
+                self._begun[piece.stream] = piece._replace(text=piece.text[end:])
+                piece = piece._replace(text=piece.text[:end])
+            self._keep(piece)
+        for piece in old.values():
+            self._keep(piece)
+
+    def _keep(self, piece: Piece) -> None:
+        if piece.text:
+            self._held.append(piece)
+            self._held_size += len(piece.text)
 
     def _take_held(self, most: float) -> Piece:
         """Return the oldest piece, or its first lines if it has more characters than that."""
@@ -299,54 +335,6 @@ class Publisher:
             if text:
                 self._send_parts(Text(piece.stream, "", tail.parent, metadata), [text])
         self._send_parts(Text(piece.stream, "", None, metadata), [piece.text])
-
-    def _take(self) -> list[Piece]:
-        """Return what the program wrote since the last time, runs of one thread joined."""
-        items = self.program[:]
-        del self.program[: len(items)]
-        return [piece for dose in doses(items) for piece in self._joined(dose)]
-
-    def _joined(self, items: list[Any]) -> list[Piece]:
-        main = programs_threading.main_thread()
-        try:
-            return [Piece("stdout", main.name, "".join(items))]
-        except TypeError:  # not only the main thread, or not only stdout
-            pass
-        runs: list[tuple[str, Any, list[str]]] = []
-        last_stream, last_thread = "", None
-        texts: list[str] = []
-        add = texts.append
-        for item in items:  # in a flood of several threads most of the work: keep it short
-            if isinstance(item, str):
-                if item == "\n" and last_stream == "stdout":
-                    add(item)  # whose the line is, the end is
-                    continue
-                stream, thread, text = "stdout", main, item
-            else:
-                stream, thread, text = item
-                if isinstance(text, bytes):
-                    text = self._decoder(stream).decode(text)
-            if thread is not last_thread or stream != last_stream:
-                last_stream, last_thread, texts = stream, thread, []
-                runs.append((stream, thread, texts))
-                add = texts.append
-            add(text)
-        pieces = [
-            Piece(stream, getattr(thread, "name", None), "".join(texts))
-            for stream, thread, texts in runs
-        ]
-        return pieces if len(pieces) <= _RUNS else by_stream(pieces)
-
-    def _decoder(self, stream: str) -> Any:
-        encoding = self.encodings.get(stream, "utf-8")
-        key = f"{stream} {encoding}"
-        if key not in self._decoders:
-            try:
-                make = codecs.getincrementaldecoder(encoding)
-            except LookupError:
-                make = codecs.getincrementaldecoder("utf-8")
-            self._decoders[key] = make("backslashreplace")
-        return self._decoders[key]
 
     def _send_parts(self, like: Text, parts: list[str]) -> None:
         for text in split("".join(parts)):

@@ -168,7 +168,7 @@ class Tap:
             del self._installed["buffer"]
         elif known is None and is_buffer_hook(vars(buffer).get("write")):
             return True  # another text stream has it, too
-        self._publisher.encodings[self.name] = encoding
+        self._publisher.written.encodings[self.name] = encoding
         publisher = None if mode == "off" else self._publisher
         write = self._original("buffer", buffer, "write")
         hook = buffer_write(write, self.name, encoding, publisher, mode == "redirect")
