@@ -172,7 +172,8 @@ def _by_stream(runs: list[tuple[str, Any, list[Any]]]) -> list[tuple[str, Any, l
     joined = []
     for stream in dict.fromkeys(stream for stream, _, _ in runs):
         own = [(thread, parts) for other, thread, parts in runs if other == stream]
-        threads: dict[int, Any] = {}  # by identity: they are the program's, and so may be what compares them
+        # by identity: they are the program's, and so may be what compares them
+        threads: dict[int, Any] = {}
         for thread, _ in own:
             threads.update((id(t), t) for t in (thread if type(thread) is tuple else (thread,)))
         parts = [part for _, parts in own for part in parts]
