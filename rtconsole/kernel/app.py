@@ -21,7 +21,7 @@ from .audit import Audit
 from .guard import GuardedKernel
 from .interrupt import Interrupts
 from .namespace import Namespace
-from .output import Output
+from .output import SILENCE, Output
 from .shell import Shell
 from .spared import Spared
 from .stacks import all_stacks
@@ -221,6 +221,8 @@ class Kernel(GuardedKernel):
         self.output.clients_wait_for_silence(session, answered=False)
         await super().kernel_info_request(stream, ident, parent)
         self.output.clients_wait_for_silence(session, answered=True)
+        if stream is not self.control_stream:
+            self.shell_lock(parent["header"].get("subshell_id")).be_silent(SILENCE)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         self.output.cell_begins(peers.current().pid)

@@ -8,6 +8,7 @@ from ipykernel.ipkernel import IPythonKernel
 
 from . import peers, readonly
 from .audit import Audit, Refused, Request
+from .fairness import FairLock
 from .intake import FREE, MOST, Intake, TooManyRequests
 from .session import Session
 
@@ -24,6 +25,9 @@ class GuardedKernel(IPythonKernel):
         self._audit = audit
         self.is_readonly = is_readonly
         self._clients = peers.Clients()
+        self._main_asyncio_lock: Any = FairLock()
+        to_main = self.shell_channel_thread.manager.get_shell_channel_to_subshell_pair(None)
+        self._main_asyncio_lock.stream = lambda: to_main.to_stream
         self._shell_intake = Intake(self.shell_stream, self.shell_channel_thread_main)
         self._control_intake = Intake(self.control_stream, self.dispatch_control)
 
@@ -57,9 +61,19 @@ class GuardedKernel(IPythonKernel):
         except Exception:
             self.log.error("invalid shell message", exc_info=True)
 
+    def shell_lock(self, subshell_id: str | None) -> FairLock:
+        """Return the lock under which a subshell, or for None the main shell, serves requests."""
+        if subshell_id is None:
+            lock: FairLock = self._main_asyncio_lock
+        else:
+            lock = self.shell_channel_thread.manager.get_subshell_asyncio_lock(subshell_id)
+        return lock
+
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
         """As the original; what goes wrong with a message is for our log alone."""
         try:
+            # whose connection it is, which ZMQ puts before what the client sends
+            self.shell_lock(subshell_id).asking = msg[0].bytes if len(msg) > 1 else None
             await super().shell_main(subshell_id, msg)
         except Exception:
             self.log.error("invalid shell message", exc_info=True)

@@ -12,7 +12,7 @@ from .publisher import Publisher
 
 # Seconds of silence after the answer to a kernel_info_request, and at most until then:
 # clients that attach need 0.2 s of it.
-_SILENCE = 0.35
+SILENCE = 0.35
 _UNTIL_ANSWERED = 1.0
 
 # Clients whose last cell is remembered; beyond, all are forgotten.
@@ -74,7 +74,7 @@ class Output:
             session: the client's.
             answered: whether it has its reply, after which it waits not for long.
         """
-        self.publisher.hold(session, _SILENCE if answered else _UNTIL_ANSWERED)
+        self.publisher.hold(session, SILENCE if answered else _UNTIL_ANSWERED)
 
     def client_goes_on(self, session: str) -> None:
         """A client asked for something else: it does not wait for silence any more."""
@@ -107,7 +107,7 @@ class Output:
     def audience_changed(self) -> None:
         """A client came or went: mirror while there is one."""
         if self._settings.history and any(not s.greeted for s in self._iopub.subscribers):
-            self.publisher.hold("newcomer", _SILENCE)
+            self.publisher.hold("newcomer", SILENCE)
             self.publisher.has_newcomers = True
             self.publisher.wake()
         is_heard = bool(self._iopub.subscribers)

@@ -14,6 +14,7 @@ from ipykernel.subshell import SubshellThread
 from ipykernel.subshell_manager import SubshellManager
 from ipykernel.utils import _async_in_context
 
+from .fairness import FairLock
 from .spared import Spared
 
 # Seconds at the kernel's end for a subshell to end its cell.
@@ -25,6 +26,7 @@ class Subshell(SubshellThread):
 
     def __init__(self, name: str, context: Any, threads: set[int]) -> None:
         super().__init__(name, context, daemon=True)
+        self.asyncio_lock: Any = FairLock()
         self._threads = threads
 
     def run(self) -> None:
@@ -53,6 +55,7 @@ class Subshells(SubshellManager):
         thread.shell_channel_to_subshell.on_recv(
             thread.io_loop, _async_in_context(partial(self._on_recv_callback, name))
         )
+        thread.asyncio_lock.stream = lambda: thread.shell_channel_to_subshell.to_stream
         thread.subshell_to_shell_channel.on_recv(
             self._shell_channel_io_loop, self._send_on_shell_channel
         )

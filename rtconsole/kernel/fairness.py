@@ -1,0 +1,145 @@
+"""Whose request a shell serves next: the clients' in turn, so that none waits behind a flood."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from .intake import Pace
+
+# Requests that wait, from which on who attaches would find no silence between them.
+_CROWD = 8
+
+# How often one may have it, at once (half of it) and then in a second: nobody else is served
+# meanwhile.
+_BURST, _RATE = 6, 0.5
+
+
+# Turns of the loop from reading a request to its waiting for the lock.
+_STEPS = 4
+
+
+class _Round:
+    """Requests between two of nobody's."""
+
+    def __init__(self) -> None:
+        self.clients: dict[bytes, deque[asyncio.Future[None]]] = {}
+        self.last: asyncio.Future[None] | None = None  # nobody's
+
+
+class FairLock:
+    """Held by one request at a time, in place of the shell's ``asyncio.Lock``. For one thread.
+
+    The requests of one client have it in the order in which they came, and the clients in turn. A
+    request of nobody's has it after all that came before it, and before all that come after it: by
+    such a one the original ends that queued cells are skipped, which it does after an error.
+
+    Attributes:
+        asking: the client that asks next, ``None`` for nobody; to be set right before.
+        stream: returns the ``ZMQStream`` by which requests come. Those that wait in it are read
+            before the next is chosen: it is first in, first out.
+    """
+
+    def __init__(self) -> None:
+        self.asking: bytes | None = None
+        self.stream: Callable[[], Any] = lambda: None
+        self._is_locked = False
+        self._holder: bytes | None = None
+        self._rounds = deque([_Round()])
+        self._number = 0  # of those who wait
+        self._pace = Pace(_BURST, _RATE)
+        self._guest: bytes | None = None  # who waits for silence
+        self._until = 0.0
+        self._pause: asyncio.TimerHandle | None = None
+
+    def locked(self) -> bool:
+        """Tell whether a request that comes now has to wait."""
+        return self._is_locked
+
+    async def __aenter__(self) -> None:
+        client = self.asking
+        if not self._is_locked or (self._pause is not None and client == self._guest):
+            self._end_pause()
+            self._is_locked, self._holder = True, client
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._queue(client, turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had got it already
+                self._pass_on()
+            raise
+        self._holder = client
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            stream = self.stream()
+            if stream is not None and stream.socket.get(zmq.EVENTS) & zmq.POLLIN:
+                stream.flush(zmq.POLLIN)
+                for _ in range(_STEPS):
+                    await asyncio.sleep(0)
+        finally:
+            self._pass_on()
+
+    def be_silent(self, seconds: float) -> None:
+        """Serve nobody for so long but the client that holds it: it has to see no traffic.
+
+        Only where many wait: between the requests of a few there is silence enough. Not if the
+        client has another request waiting, nor as often as it likes.
+        """
+        others = self._number >= _CROWD and self._holder not in self._rounds[0].clients
+        if others and not self._pace.is_short:
+            self._pace.pause()
+            self._guest = self._holder
+            self._until = asyncio.get_running_loop().time() + seconds
+
+    def _queue(self, client: bytes | None, turn: "asyncio.Future[None]") -> None:
+        if self._rounds[-1].last is not None:
+            self._rounds.append(_Round())
+        self._number += 1
+        if client is None:
+            self._rounds[-1].last = turn
+        else:
+            self._rounds[-1].clients.setdefault(client, deque()).append(turn)
+
+    def _next(self) -> "asyncio.Future[None] | None":
+        """Take out whose turn it is."""
+        while True:
+            first = self._rounds[0]
+            if first.clients:
+                client, turns = next(iter(first.clients.items()))
+                turn = turns.popleft()
+                del first.clients[client]
+                if turns:  # after the others
+                    first.clients[client] = turns
+            elif first.last is not None:
+                turn, first.last = first.last, None
+                if len(self._rounds) > 1:
+                    self._rounds.popleft()
+            else:
+                return None
+            self._number -= 1
+            if not turn.done():  # cancelled
+                return turn
+
+    def _pass_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._guest is not None and loop.time() < self._until:
+            self._pause = loop.call_later(self._until - loop.time(), self._end_pause, True)
+            return
+        self._guest = None
+        turn = self._next()
+        if turn is None:
+            self._is_locked = False
+        else:
+            turn.set_result(None)
+
+    def _end_pause(self, is_over: bool = False) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = self._guest = None
+            if is_over:
+                self._pass_on()

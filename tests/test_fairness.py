@@ -1,0 +1,98 @@
+"""Several clients of one shell: each is served in its turn, however much another one asks."""
+
+import textwrap
+
+from harness import PATIENCE, Client, Launcher, wait_for
+
+PROGRAM = "import time\nran = []\nwhile True: time.sleep(0.01)"
+
+# Holds the shell until so many requests wait behind it.
+HOLD = """
+import time
+waiting = get_ipython().kernel._clients.waiting
+while waiting() < {}: time.sleep(0.01)
+"""
+
+
+def ask(client: Client, code: str, shell: str | None = None) -> str:
+    """Ask a subshell, or the main shell, to run a cell; return the request's id."""
+    content = {"code": textwrap.dedent(code), "silent": False, "stop_on_error": True}
+    message = client.kernel.session.msg("execute_request", content)
+    if shell is not None:
+        message["header"]["subshell_id"] = shell
+    client.kernel.shell_channel.send(message)
+    return str(message["header"]["msg_id"])
+
+
+def crowd(
+    client: Client, code: str, number: int, others: int = 0, end: str = "", shell: str | None = None
+) -> list[str]:
+    """Ask for cells that wait until all these and some of others do; return their ids."""
+    held = ask(client, HOLD.format(number + others) + end, shell)
+    return [held, *(ask(client, code, shell) for _ in range(number))]
+
+
+def wait_for_crowd(client: Client, number: int, shell: str | None = None) -> None:
+    """Wait until so many requests are before the next, as a shell that is free sees them."""
+
+    def are_there() -> bool:
+        reply = client.finish(ask(client, "print(get_ipython().kernel._clients.waiting())", shell))
+        return int(reply.stdout) >= number
+
+    wait_for(are_there, f"{number} requests to wait")
+
+
+def new_shell(client: Client) -> str:
+    shell: str = client.control("create_subshell_request")["subshell_id"]
+    return shell
+
+
+def statuses(client: Client, requests: list[str]) -> list[str]:
+    return [client.shell_reply(request)["status"] for request in requests]
+
+
+def test_nobody_waits_behind_all_cells_of_another_client(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one, program.client() as another:
+        beside = new_shell(another)
+        asked = crowd(one, "ran.append('one')", 100, others=3)
+        wait_for_crowd(another, 100, beside)
+        also = [another.send(f"ran.append({number})") for number in range(3)]
+        assert statuses(another, also) == ["ok"] * 3
+        assert set(statuses(one, asked)) == {"ok"}
+        ran = one.value("ran")
+        assert [who for who in ran if who != "one"] == [0, 1, 2]
+        assert ran.index(2) < 10
+        assert ran.count("one") == 100
+
+
+def test_an_error_skips_the_cells_that_wait_and_no_later_one(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one, program.client() as another:
+        asked = crowd(one, "ran.append('one')", 20, others=20, end="1/0")
+        also = [another.send("ran.append('another')") for _ in range(20)]
+        assert statuses(one, asked) == ["error", *["aborted"] * 20]
+        assert statuses(another, also) == ["aborted"] * 20
+        assert another.value("ran") == []
+        assert one.run("ran.append('one')").status == "ok"
+
+
+def test_who_attaches_beside_a_crowd_of_cells_finds_silence(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one:
+        asked = crowd(one, "import time; time.sleep(0.05); ran.append('one')", 120)
+        with program.client() as another:
+            assert another.value("len(ran)") < 120
+        assert one.finish(asked[-1], patience=2 * PATIENCE).status == "ok"
+        assert one.value("ran") == ["one"] * 120
+
+
+def test_a_subshell_serves_its_clients_in_turn_as_well(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one, program.client() as another:
+        shell = new_shell(one)
+        asked = crowd(one, "ran.append('one')", 50, others=1, shell=shell)
+        wait_for_crowd(another, 50)
+        assert statuses(another, [ask(another, "ran.append('another')", shell)]) == ["ok"]
+        assert set(statuses(one, asked)) == {"ok"}
+        assert one.value("ran.index('another')") < 10
