@@ -2,7 +2,9 @@
 
 import textwrap
 
+import pytest
 from harness import PATIENCE, Client, Launcher, wait_for
+from mirrored import Obedient
 
 PROGRAM = "import time\nran = []\nwhile True: time.sleep(0.01)"
 
@@ -64,6 +66,17 @@ def test_nobody_waits_behind_all_cells_of_another_client(launch: Launcher) -> No
         assert [who for who in ran if who != "one"] == [0, 1, 2]
         assert ran.index(2) < 10
         assert ran.count("one") == 100
+
+
+@pytest.mark.parametrize("then", ["", "rtconsole.stop_console()"])
+def test_a_program_ends_in_silence_while_many_requests_wait(launch: Launcher, then: str) -> None:
+    obedient = Obedient(launch, "import rtconsole, time")
+    with obedient.program.client() as one:
+        asked = crowd(one, "time.sleep(0.02)", 100)
+        assert statuses(one, asked[:3]) == ["ok"] * 3
+        obedient.do(then)
+        assert obedient.end() == 0
+    assert (obedient.program.stdout, obedient.program.stderr) == ("", "")
 
 
 def test_an_error_skips_the_cells_that_wait_and_no_later_one(launch: Launcher) -> None:
