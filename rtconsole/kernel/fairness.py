@@ -7,7 +7,7 @@ from typing import Any
 
 import zmq
 
-from .intake import Pace
+from .intake import FREE, Pace
 
 # Requests that wait, from which on who attaches would find no silence between them.
 _CROWD = 8
@@ -16,6 +16,11 @@ _CROWD = 8
 # meanwhile.
 _BURST, _RATE = 6, 0.5
 
+
+# Where so many wait that it is a flood: how many times as long as a request took nobody is served,
+# which leaves nine tenths of the time to the program (other threads work for a request, too); and
+# how many seconds at most, since a cell may have slept.
+_REST, _LONGEST_REST = 19, 0.05
 
 # Turns of the loop from reading a request to its waiting for the lock.
 _STEPS = 4
@@ -52,6 +57,7 @@ class FairLock:
         self._pace = Pace(_BURST, _RATE)
         self._guest: bytes | None = None  # who waits for silence
         self._until = 0.0
+        self._since = 0.0  # when the holder got it
         self._pause: asyncio.TimerHandle | None = None
 
     def locked(self) -> bool:
@@ -60,19 +66,20 @@ class FairLock:
 
     async def __aenter__(self) -> None:
         client = self.asking
-        if not self._is_locked or (self._pause is not None and client == self._guest):
+        is_guest = self._pause is not None and client is not None and client == self._guest
+        if not self._is_locked or is_guest:
             self._end_pause()
-            self._is_locked, self._holder = True, client
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue(client, turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had got it already
-                self._pass_on()
-            raise
-        self._holder = client
+            self._is_locked = True
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._queue(client, turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # it had got it already
+                    self._pass_on()
+                raise
+        self._holder, self._since = client, asyncio.get_running_loop().time()
 
     async def __aexit__(self, *error: object) -> None:
         try:
@@ -126,20 +133,26 @@ class FairLock:
                 return turn
 
     def _pass_on(self) -> None:
+        """Let the next one have it: at once, or after a pause."""
         loop = asyncio.get_running_loop()
-        if self._guest is not None and loop.time() < self._until:
-            self._pause = loop.call_later(self._until - loop.time(), self._end_pause, True)
-            return
-        self._guest = None
+        now = loop.time()
+        pause = self._until - now if self._guest is not None else 0.0
+        if self._number >= FREE:
+            pause = max(pause, min(_REST * (now - self._since), _LONGEST_REST))
+        if pause > 0:
+            self._pause = loop.call_later(pause, self._serve_next)
+        else:
+            self._serve_next()
+
+    def _serve_next(self) -> None:
+        self._end_pause()
         turn = self._next()
         if turn is None:
             self._is_locked = False
         else:
             turn.set_result(None)
 
-    def _end_pause(self, is_over: bool = False) -> None:
+    def _end_pause(self) -> None:
         if self._pause is not None:
             self._pause.cancel()
-            self._pause = self._guest = None
-            if is_over:
-                self._pass_on()
+        self._pause = self._guest = None

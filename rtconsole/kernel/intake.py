@@ -11,11 +11,14 @@ from typing import Any
 
 import zmq
 
-# Requests of a flood that are read at once, and then in a second. One costs the program up to
+# Requests of a flood that are read one after the other, and then in a second. One costs the program up to
 # 3 ms, which at this rate is a twentieth of its time. Likewise what is no request of ours: it
 # costs 0.1 ms.
 BURST, RATE = 300, 10
 JUNK_BURST, JUNK_RATE = 1000, 200
+
+# Seconds between two of the first.
+_BREATH = 0.01
 
 # Seconds that reading pauses at least: long enough for clients that wait for iopub to be silent
 # (jupyter_client's wait_for_ready: 0.2 s), on which each request is heard.
@@ -96,7 +99,7 @@ class Intake:
         Args:
             is_ours: it is signed with our key.
         """
-        pause = (self._pace if is_ours else self._junk).pause()
+        pause = (self._pace if is_ours else self._junk).pause() or (_BREATH if is_ours else 0)
         if pause:
             self.stop()
             self._stream.io_loop.call_later(pause, self.go_on)
