@@ -11,9 +11,9 @@ from typing import Any
 
 import zmq
 
-# Requests of a flood that are read one after the other, and then in a second. One costs the program up to
-# 3 ms, which at this rate is a twentieth of its time. Likewise what is no request of ours: it
-# costs 0.1 ms.
+# Requests of a flood that are read one after the other, and then in a second. One costs the
+# program up to 3 ms, which at this rate is a twentieth of its time. Likewise what is no request
+# of ours: it costs 0.1 ms.
 BURST, RATE = 300, 10
 JUNK_BURST, JUNK_RATE = 1000, 200
 
