@@ -322,3 +322,29 @@ def test_a_program_that_closes_what_it_began_with_beside_a_kernel_lets_clients_i
     (launch.home / "end").touch()
     assert program.wait() == 0
     assert program.stderr == ""
+
+
+def test_what_a_program_prints_to_a_stream_that_it_has_closed_is_not_in_the_debug_log(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import os, threading
+        from rtconsole import debuglog
+        is_over = False
+        def note():
+            while not is_over: debuglog.note("a line")
+        os.close(1)
+        thread = threading.Thread(target=note, daemon=True)
+        thread.start()
+        for _ in range(20000):
+            try: os.write(1, b"the program's")
+            except OSError: pass
+        is_over = True
+        thread.join()
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert "a line" in program.log
+    assert "the program's" not in program.log
