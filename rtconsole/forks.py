@@ -54,6 +54,7 @@ def at_fork(phase: str) -> None:
         has_dead_frames, found = False, found or _inherited
         _turn, _forker, _depth = _own.allocate_lock(), 0, 0
         _at_gate.clear()
+        lifecycle.leaving = None
     elif phase == "after in parent" and (_forker != me or _depth == 1):
         _at_gate.discard(me)
     try:

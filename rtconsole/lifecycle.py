@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Seconds that who stops the parked thread waits until it is gone.
 _LONGEST_STOP = 0.5
 
+# Closed amid its boot, which goes on until it comes to that: the program's end stops it.
+leaving: Listener | None = None
+
 # for the listener
 asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
 far_up = renewal.far_up
@@ -73,8 +76,11 @@ def stop() -> None:
 
 def close(self: Listener) -> None:
     """Take everything back: thread or kernel, sockets, files."""
+    global leaving
     if self.state == PARKED:
         unpark(self)
+    if self.state == BOOTING:
+        leaving = self
     self.state = CLOSED
     self.forget_file()
     kernel, self.kernel = self.kernel, None
