@@ -270,7 +270,7 @@ def frames() -> "dict[int, types.FrameType]":
     under a lock of its own (PEP 684): its threads are among those that are looked at, and objects
     made of their frames, by which memory is overrun.
     """
-    if sys.version_info >= (3, 12) and _has_other_locks():
+    if sys.version_info >= (3, 12) and has_other_locks():
         return {}
     if not forks.has_dead_frames:
         return sys._current_frames()
@@ -313,7 +313,8 @@ def wait_while_patching(main_thread_id: int) -> None:
         sleep(_LOOK)
 
 
-def _has_other_locks() -> bool:
+def has_other_locks() -> bool:
+    """Tell whether another interpreter of this process has a lock of its own. Imports, once."""
     try:
         if sys.version_info < (3, 13):  # it does not tell whose lock they use
             return len(__import__("_xxsubinterpreters").list_all()) > 1

@@ -134,6 +134,33 @@ def _has_greenlets() -> bool:
     return native.is_wanted()
 
 
+@pytest.mark.parametrize("library", ["", LIBRARY], ids=["threads", "greenlets"])
+def test_all_that_a_boot_imports_is_imported_behind_the_gate(
+    launch: Launcher, library: str
+) -> None:
+    """A child that is forked amid an import has a module that is half there, and its lock."""
+    if library:
+        launch.script(library, "gevent.py")
+    patch = "import gevent; gevent.patch_all()" if library else ""
+    program = launch(
+        f"""
+        import _thread, sys, time
+        from rtconsole import listener
+        {patch}
+        console, own, seen, free = listener.current, listener.get_ident(), set(), set()
+        def hook(event, arguments):
+            if event == "import" and listener.get_ident() != own and console.state == "booting":
+                seen.add(arguments[0])
+                if not console.gate.locked(): free.add(arguments[0])
+        sys.addaudithook(hook)
+        while True: time.sleep(0.01)
+        """
+    )
+    with program.client() as client:
+        assert client.value("{'ipykernel.ipkernel', 'rtconsole.kernel.boot'} <= seen")
+        assert client.value("free") == set()
+
+
 def test_an_import_goes_on_when_the_program_patches_in_the_middle(launch: Launcher) -> None:
     """The locks of modules ask ``_thread``, of which a patched one gives other answers."""
     code = """
