@@ -121,6 +121,20 @@ def test_the_kernel_uses_nothing_that_the_program_has_replaced(launch: Launcher,
     assert program.stderr == ""
 
 
+def test_tail_can_be_interrupted_where_such_a_library_is_installed(launch: Launcher) -> None:
+    launch.script(LIBRARY, "gevent.py")
+    program = launch("import time\nwhile True: print('tick', flush=True); time.sleep(0.01)")
+    with program.client() as client:
+        tail = client.send("%tail")
+
+        def is_shown() -> bool:
+            return bool(client.iopub("stream")["parent_header"].get("msg_id") == tail)
+
+        wait_for(is_shown, "the tail")
+        client.interrupt()
+        assert client.finish(tail).status == "ok"
+
+
 def test_a_library_that_is_not_there_costs_nothing(launch: Launcher) -> None:
     program = launch("import time\nwhile True: time.sleep(0.01)")
     with program.client() as client:
