@@ -135,6 +135,18 @@ def test_tail_can_be_interrupted_where_such_a_library_is_installed(launch: Launc
         assert client.finish(tail).status == "ok"
 
 
+def test_what_a_cell_starts_can_be_terminated_where_such_a_library_is_installed(
+    launch: Launcher,
+) -> None:
+    launch.script(LIBRARY, "gevent.py")
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        assert client.run("import os; os.system('kill -TERM $$')").result == "15"
+        assert client.run("!kill -TERM $$; echo goes on").stdout == ""
+        call = "import subprocess; subprocess.call('kill -TERM $$', shell=True)"
+        assert client.run(call).result == "-15"
+
+
 def test_a_library_that_is_not_there_costs_nothing(launch: Launcher) -> None:
     program = launch("import time\nwhile True: time.sleep(0.01)")
     with program.client() as client:
