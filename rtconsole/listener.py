@@ -185,9 +185,9 @@ class Listener:
         if "RTCONSOLE_EAGER" in os.environ:
             rings = _later("asked_first", self, rings)
         self.started.release()
-        return map(self._is_over, rings)
+        return map(self._woken, rings)
 
-    def _is_over(self, ready: "Any") -> bool:
+    def _woken(self, ready: "Any") -> bool:
         """Do what the parked thread woke up for; false if it is to wait on."""
         try:
             with self.gate:  # for ever while the interpreter ends: an import may crash it

@@ -56,7 +56,7 @@ def _import_first() -> bool:
     the traceback, so that who imports again is not kept waiting.
     """
     try:
-        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see before_fork)
+        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see forks.before_fork)
     except RuntimeError as error:
         note("importing once more", error)
         return False
