@@ -74,13 +74,12 @@ def before_fork(self: Listener | None) -> Listener | None:
     lock whose owner is not there.
     """
     self = of_this_process(self)
-    if self is not None:
-        if self.state == PARKED:
-            if lifecycle.unpark(self):
-                self.state = RESTING
-            else:
-                note("forking beside a thread that did not stop")
-        hold_imports(self)
+    if self is not None and self.state == PARKED:
+        if lifecycle.unpark(self):
+            self.state = RESTING
+        else:
+            note("forking beside a thread that did not stop")
+    hold_imports(self)
     return self
 
 
@@ -101,8 +100,8 @@ def of_this_process(self: Listener | None) -> Listener | None:
 
 def hold_imports(self: Listener | None) -> None:
     """Wait until a boot is between two imports and keep it there; once in each fork."""
-    me = _own.get_ident()
-    if self is None or self.state != BOOTING or me in _at_gate:
+    me, self = _own.get_ident(), _booting(self)
+    if self is None or me in _at_gate:
         return
     _at_gate.add(me)
     missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
@@ -116,6 +115,14 @@ def hold_imports(self: Listener | None) -> None:
         lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
         if not getattr(lock, "_is_owned", bool)():
             lock.acquire(blocking=False)
+
+
+def _booting(self: Listener | None) -> Listener | None:
+    """Return the listener that boots in this process, if one does: also one closed meanwhile."""
+    if self is not None and self.state == BOOTING:
+        return self
+    left = lifecycle.leaving
+    return left if left is not None and left.info["rtconsole"]["pid"] == os.getpid() else None
 
 
 def _is_imported(name: str) -> bool:
@@ -152,9 +159,10 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
                 self.state = RESTING
         if self.state == RESTING:
             _park_after_fork(self)
-        elif self.gate_taken and not _at_gate:
-            self.gate_taken = False
-            self.gate.release()
+    for held in (self, lifecycle.leaving):
+        if held is not None and held.gate_taken and not _at_gate:
+            held.gate_taken = False
+            held.gate.release()
     return self if self is None or self.state != CLOSED else None
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Seconds that who stops the parked thread waits until it is gone.
 _LONGEST_STOP = 0.5
 
-# Closed amid its boot, which goes on until it comes to that: the program's end stops it.
+# Closed amid its boot, which goes on until it comes to that: forks still wait for its imports, and
+# the program's end stops it.
 leaving: Listener | None = None
 
 # for the listener

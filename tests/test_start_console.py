@@ -207,6 +207,36 @@ def test_a_console_that_is_closed_while_its_kernel_is_built_has_none(launch: Lau
     assert "the kernel runs" not in program.log
 
 
+def test_a_fork_waits_for_an_import_of_a_boot_whose_console_was_closed(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, socket, sys, threading
+        from rtconsole import listener, start_console, stop_console
+        imports, goes_on = threading.Event(), threading.Event()
+        def hold(event, arguments):
+            if event == "import" and arguments[0] == "rtconsole.waking":
+                imports.set()
+                goes_on.wait()
+        start_console()
+        info = listener.current.info
+        sys.addaudithook(hold)
+        ring = socket.socket(socket.AF_UNIX)
+        ring.connect(f"{info['ip']}-{info['shell_port']}")
+        imports.wait()
+        stop_console()
+        threading.Timer(0.5, goes_on.set).start()
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if goes_on.is_set() else 1)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == "0\n0\n"
+
+
 def test_the_end_of_the_program_stops_the_boot_of_a_console_that_was_closed(
     launch: Launcher,
 ) -> None:
