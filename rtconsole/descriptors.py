@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 
-from . import listener, native
+from . import listener
 from .listener import system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
@@ -28,8 +28,8 @@ _FAR = 256
 
 _STREAMS = 2  # the highest number of a standard stream
 
-# Seconds between two looks whether a number is free again, and how many.
-_LOOK, _MOST_LOOKS = 0.001, 50
+# Milliseconds between two looks whether a number is free again, and how many.
+_LOOK, _MOST_LOOKS = 1, 50
 
 
 def allow_a_kernel() -> bool:
@@ -136,7 +136,7 @@ def hold_streams() -> "Callable[[], None]":
         for _ in range(_MOST_LOOKS):  # an import of another thread's has one, for a moment
             if _closed <= _held.keys():
                 break
-            native.sleep(_LOOK)
+            vars(listener)["poll"]().poll(_LOOK)  # nobody's in greenlets, nor imported just then
             _open_placeholders()
         _closed.intersection_update(_held)  # what is missing, the program has opened
 

@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from . import lifecycle, listener, native
+from . import forks, lifecycle, listener, native
 
 if not sys.modules.keys().isdisjoint(native.LIBRARIES):
     # imported by a program that may have replaced what the listener has imported by name
@@ -80,7 +80,7 @@ def start_console(
         chosen = Scope()
     else:
         chosen = DictScope(caller.f_globals)
-    opened = listener.current = lifecycle.of_this_process(listener.current)
+    opened = listener.current = forks.of_this_process(listener.current)
     if opened is None:
         label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         opened = listener.start(label)

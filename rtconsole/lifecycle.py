@@ -1,18 +1,16 @@
-"""The later life of a listener: an unusual start, the boot, forks, the end.
+"""The later life of a listener: an unusual start, the boot, the end; and forks, by :mod:`.forks`.
 
-What is called for a fork or from the parked thread never raises into the program and
-never prints. Standard library only. Imported when it is first needed: a program that is
-never looked at and never forks does without.
+What is called from the parked thread never raises into the program and never prints. Standard
+library only. Imported when it is first needed: a program that is never looked at and never
+forks does without.
 """
 
-import _signal
 import _socket
 import os
-import sys
 from time import monotonic
 
 from . import leftovers, listener, renewal  # now: else each forked child would import them
-from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note, system
+from .listener import BOOTING, CLOSED, PARKED, Listener, note, system
 from .renewal import is_ours
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -20,23 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
-LONGEST_STOP = 0.5
-LONGEST_IMPORT = 5.0
-# And between two looks whether another fork holds the boot already.
-_GATE_LOOK = 0.01
+# Seconds that who stops the parked thread waits until it is gone.
+_LONGEST_STOP = 0.5
+
+# Closed amid its boot, which goes on until it comes to that: forks still wait for its imports, and
+# the program's end stops it.
+leaving: Listener | None = None
 
 # for the listener
 asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
 far_up = renewal.far_up
-
-# Modules of the standard library that hold a lock of theirs while the process forks.
-_LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
-
-_holds_first = False
-
-# Whether Python knows of threads here, and of frames of theirs, that only a parent has.
-has_dead_frames = False
 
 
 def _unusual(name: str) -> "Callable[..., Any]":
@@ -61,8 +52,17 @@ def sweep(_: None, files: str, sockets: str) -> None:
     leftovers.sweep(files, sockets)
 
 
+def at_fork(_: None, phase: str) -> None:
+    """See :func:`rtconsole.forks.at_fork`."""
+    from . import forks
+
+    forks.at_fork(phase)
+
+
 def stop() -> None:
     """Close this process's listener, if it has one."""
+    from .forks import of_this_process
+
     closing, listener.current = of_this_process(listener.current), None
     if closing is not None:
         close(closing)
@@ -77,23 +77,57 @@ def stop() -> None:
 
 def close(self: Listener) -> None:
     """Take everything back: thread or kernel, sockets, files."""
+    global leaving
     if self.state == PARKED:
         unpark(self)
+    if self.state == BOOTING:
+        leaving = self
     self.state = CLOSED
     self.forget_file()
     kernel, self.kernel = self.kernel, None
     if kernel is not None:
         kernel.close()
-    _close_descriptors(self)
+    close_descriptors(self)
 
 
-def _close_descriptors(self: Listener) -> None:
+def close_descriptors(self: Listener) -> None:
+    """Close those of the listener that are still its own."""
     for fd in list(self.identity):
         if is_ours(self, fd):
             _socket.close(fd)  # as os.close, and on Windows it knows sockets, which that does not
     self.identity.clear()
     self.sockets.clear()
     self.pipe = None
+
+
+def unpark(self: Listener) -> bool:
+    """Stop the parked thread; tell whether it is gone (it may just have been rung).
+
+    Returns when the OS thread is no more, not only the Python one: ``os.fork`` counts OS
+    threads and warns (Python 3.12 and later).
+    """
+    if self.pipe is None:
+        return False
+    intact = all(is_ours(self, fd) for fd in self.pipe)
+    if intact:
+        system.write(self.pipe[1], b"x")
+    else:  # the program closed it, which woke the thread
+        self.nudge.release()
+    deadline = monotonic() + _LONGEST_STOP
+    # once more: a signal's handler may have taken the time
+    if not (self.gone.acquire(timeout=_LONGEST_STOP) or self.gone.acquire(blocking=False)):
+        self.stops_late = intact
+        return False
+    if self.state != PARKED:
+        return False
+    if intact:
+        system.read(self.pipe[0], 1)
+    else:
+        self.pipe = None
+    task = f"/proc/self/task/{self.thread_id}"
+    while os.path.exists(task) and monotonic() < deadline:
+        os.sched_yield()
+    return True
 
 
 # -- the boot --------------------------------------------------------------------------
@@ -118,265 +152,3 @@ def give_up(self: Listener, error: BaseException) -> None:
             close(self)
     except Exception as worse:  # protects the program, likewise
         note("nor the console closed", worse)
-
-
-# -- fork ------------------------------------------------------------------------------
-
-# One fork at a time: a child that another thread forked beside it would know of no listener, and
-# keep its parent's sockets. A signal handler may fork within a fork.
-_own: "Any" = listener  # has imported what concerns threads before a program replaced it
-_turn = _own.allocate_lock()
-_forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
-_inherited: Listener | None = None  # what its child gets
-# Threads in forks that wait for the gate of a boot, or rely on its being held: they get there in
-# any order, and of each other's locks (logging's) they may wait for some.
-_at_gate: "set[int]" = set()
-
-
-def at_fork(_: None, phase: str) -> None:
-    """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
-    global _turn, _forker, _depth, _inherited, has_dead_frames
-    me = _own.get_ident()
-    if phase == "before":
-        if _forker == me:
-            _depth += 1
-        elif _turn.acquire(timeout=LONGEST_IMPORT):
-            _forker, _depth, _inherited = me, 1, listener.current
-    found, listener.current = listener.current, None
-    if phase == "after in child":
-        has_dead_frames, found = False, found or _inherited
-        _turn, _forker, _depth = _own.allocate_lock(), 0, 0
-        _at_gate.clear()
-    elif phase == "after in parent" and (_forker != me or _depth == 1):
-        _at_gate.discard(me)
-    try:
-        listener.current = _PHASES[phase](found)
-    finally:
-        if phase == "after in parent" and _forker == me:
-            _depth -= 1
-            if not _depth:
-                _forker = 0
-                _turn.release()
-
-
-def before_fork(self: Listener | None) -> Listener | None:
-    """Be no thread while the program forks, or at least not inside an import.
-
-    A child born in the middle of an import would inherit a half-imported module and a
-    lock whose owner is not there.
-    """
-    self = of_this_process(self)
-    if self is not None:
-        if self.state == PARKED:
-            if unpark(self):
-                self.state = RESTING
-            else:
-                note("forking beside a thread that did not stop")
-        hold_imports(self)
-    return self
-
-
-def of_this_process(self: Listener | None) -> Listener | None:
-    """Return the listener; a child that C forked, unknown to at-fork handlers, gets its own.
-
-    Until then it has its parent's, without the thread: as uWSGI's workers by default. Nor has
-    anybody told Python, so it still knows of all threads of the parent, but for our parked one with
-    frames that lead through stacks which are gone.
-    """
-    global has_dead_frames
-    if self is None or self.info["rtconsole"]["pid"] == os.getpid():
-        return self
-    threads = getattr(sys.modules.get("threading"), "_active", ())
-    has_dead_frames = self.state not in (PARKED, RESTING) or len(threads) > 1
-    return after_fork_in_child(self)
-
-
-def hold_imports(self: Listener | None) -> None:
-    """Wait until a boot is between two imports and keep it there; once in each fork."""
-    me = _own.get_ident()
-    if self is None or self.state != BOOTING or me in _at_gate:
-        return
-    _at_gate.add(me)
-    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
-    deadline = monotonic() + LONGEST_IMPORT
-    while not self.gate_taken and monotonic() < deadline:
-        if self.gate.acquire(timeout=_GATE_LOOK):
-            self.gate_taken = True
-    for name in filter(_is_imported, missing):
-        # Imported while we waited: its hook for after the fork will be called and release
-        # this lock; the one for before, which takes it, may not have been.
-        lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
-        if not getattr(lock, "_is_owned", bool)():
-            lock.acquire(blocking=False)
-
-
-def _is_imported(name: str) -> bool:
-    spec = getattr(sys.modules.get(name), "__spec__", None)
-    return spec is not None and not getattr(spec, "_initializing", False)
-
-
-def hold_imports_first() -> None:
-    """Let forks wait for an import before they take locks that an import may need.
-
-    ``logging`` and ``concurrent.futures`` take theirs in hooks of their own, and of such
-    hooks the newest is called first: so ours is registered once more, after theirs.
-    """
-    global _holds_first
-    if not _holds_first and hasattr(os, "register_at_fork"):
-        _holds_first = True
-        os.register_at_fork(before=_hold_imports_safely)
-
-
-def _hold_imports_safely() -> None:
-    try:
-        hold_imports(listener.current)
-    except Exception as error:  # protects the program's fork
-        note("before fork, among the first", error)
-
-
-def unpark(self: Listener) -> bool:
-    """Stop the parked thread; tell whether it is gone (it may just have been rung).
-
-    Returns when the OS thread is no more, not only the Python one: ``os.fork`` counts OS
-    threads and warns (Python 3.12 and later).
-    """
-    if self.pipe is None:
-        return False
-    intact = all(is_ours(self, fd) for fd in self.pipe)
-    if intact:
-        system.write(self.pipe[1], b"x")
-    else:  # the program closed it, which woke the thread
-        self.nudge.release()
-    deadline = monotonic() + LONGEST_STOP
-    # once more: a signal's handler may have taken the time
-    if not (self.gone.acquire(timeout=LONGEST_STOP) or self.gone.acquire(blocking=False)):
-        self.stops_late = intact
-        return False
-    if self.state != PARKED:
-        return False
-    if intact:
-        system.read(self.pipe[0], 1)
-    else:
-        self.pipe = None
-    task = f"/proc/self/task/{self.thread_id}"
-    while os.path.exists(task) and monotonic() < deadline:
-        os.sched_yield()
-    return True
-
-
-def after_fork_in_parent(self: Listener | None) -> Listener | None:
-    """Wait for connections again."""
-    if self is not None:
-        if self.stops_late and self.gone.acquire(blocking=False):  # by now it has
-            self.stops_late = False
-            os.read(self.pipe[0], 1)
-            if self.state == PARKED:
-                self.state = RESTING
-        if self.state == RESTING:
-            _park_after_fork(self)
-        elif self.gate_taken and not _at_gate:
-            self.gate_taken = False
-            self.gate.release()
-    return self if self is None or self.state != CLOSED else None
-
-
-def _park_after_fork(self: Listener) -> None:
-    """Park again; in Python 3.13 once ``os.fork`` has returned, which there counts threads.
-
-    It warns of those of the program's in any case, where one of them forks; and its main thread
-    may wait in C for long before it makes a pending call.
-    """
-    if sys.version_info[:2] == (3, 13) and _own.get_ident() == self.main_thread_id:
-        try:
-            from . import pending
-
-            if not pending.is_forked_by_c():
-                return pending.call(lambda: _park_now(self))
-        except OSError as error:
-            note("the fork will warn of a thread", error)
-        except (ImportError, AttributeError) as error:
-            # such as a program that became a user who cannot read it: with a thread it would
-            # be warned of one, at this fork and each later one
-            note("no console after a fork", error)
-            return _park_or_close(self, can_park=False)
-    return _park_or_close(self)
-
-
-def _park_now(self: Listener) -> bool:
-    """Park, unless ``os.fork`` still runs its at-fork handlers: then say that it is too early."""
-    if self.state == RESTING and listener.current is self:
-        _park_or_close(self)
-    return self.state != RESTING or listener.current is not None
-
-
-def _park_or_close(self: Listener, can_park: bool = True) -> None:
-    """Park; where there is no thread to be had, leave nothing that promises a console."""
-    try:
-        if not can_park:
-            raise RuntimeError("there must not be one")
-        self.park()
-    except (OSError, RuntimeError) as error:
-        note("no thread after a fork", error)
-        if listener.current is self:
-            listener.current = None
-        close(self)
-
-
-def after_fork_in_child(self: Listener | None) -> Listener | None:
-    """Start clean: none of the parent's sockets; a file, key and thread of our own.
-
-    Args:
-        self: the parent's listener, as the child inherited it.
-
-    Returns:
-        The child's.
-
-    Raises:
-        OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
-    """
-    if "rtconsole.native" in sys.modules:  # before anything is imported
-        sys.modules["rtconsole.native"].after_fork_in_child()
-    if "rtconsole.turns" in sys.modules:
-        sys.modules["rtconsole.turns"].give_back()
-    if "rtconsole.descriptors" in sys.modules:
-        sys.modules["rtconsole.descriptors"].after_fork_in_child()
-    if "RTCONSOLE_EAGER" in os.environ:
-        from . import inherited
-
-        inherited.expect_threading()
-    if self is None:
-        fresh = Listener("multiprocessing") if listener.opens_in_children else None
-    else:
-        if self.state != RESTING:
-            from . import inherited
-
-            inherited.close_sockets(self.info)
-        if self.kernel is not None:
-            if self.kernel.runs_cells_here() and self.signal_mask is not None:
-                # a cell forked: the child's only thread is ours, which blocks all signals
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signal_mask)
-            inherited.forget_imports(self.kernel.abandon())
-        self.state = CLOSED
-        _close_descriptors(self)
-        fresh = Listener(self.label)
-        fresh.scope = self.scope
-        if self.folders and _are_still_ours(*self.folders):
-            # not by the environment, which the program may have changed: who looks for us
-            # sees the one that it was started with
-            fresh.folders = self.folders
-    if fresh is not None:
-        fresh.open()
-        leftovers.sweep(os.path.dirname(fresh.connection_file))
-    return fresh
-
-
-def _are_still_ours(runtime: str, sockets: str) -> bool:
-    """Tell whether a parent's folders will do: it may have become another user, or chrooted."""
-    return listener.is_own_folder(runtime, 0o022) and listener.is_own_folder(sockets, 0o077)
-
-
-_PHASES = {
-    "before": before_fork,
-    "after in parent": after_fork_in_parent,
-    "after in child": after_fork_in_child,
-}

@@ -185,9 +185,9 @@ class Listener:
         if "RTCONSOLE_EAGER" in os.environ:
             rings = _later("asked_first", self, rings)
         self.started.release()
-        return map(self._is_over, rings)
+        return map(self._woken, rings)
 
-    def _is_over(self, ready: "Any") -> bool:
+    def _woken(self, ready: "Any") -> bool:
         """Do what the parked thread woke up for; false if it is to wait on."""
         try:
             with self.gate:  # for ever while the interpreter ends: an import may crash it
@@ -340,8 +340,7 @@ current: "Listener | None" = None
 _lifecycle: "Any" = None
 _boot_time = 0  # of the machine, in seconds since the epoch
 _hooked = False
-# multiprocessing's fork server has no console; each process that it forks has one.
-opens_in_children = False
+opens_in_children = False  # of multiprocessing's fork server, which has no console itself
 
 
 def start(label: str) -> Listener:
@@ -380,7 +379,8 @@ def _at_fork(phase: str) -> None:
 def _at_exit() -> None:
     """Remove the files; the process's end takes the rest with it, if it ends."""
     try:
-        if (opened := current) is not None and opened.info["rtconsole"]["pid"] == os.getpid():
+        opened = current or getattr(_lifecycle, "leaving", None)
+        if opened is not None and opened.info["rtconsole"]["pid"] == os.getpid():
             files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
             program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
             python = tried(lambda: os.stat(sys.executable)[1:3], None)

@@ -19,7 +19,7 @@ import os
 import sys
 import types
 
-from . import lifecycle, listener
+from . import forks, listener
 
 TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
 if TYPE_CHECKING:
@@ -265,14 +265,14 @@ def _somebody_is_in(functions: "dict[str, Any]") -> bool:
 def frames() -> "dict[int, types.FrameType]":
     """Return the innermost frame of each thread, or of those whose frames can be followed.
 
-    See :func:`rtconsole.lifecycle.of_this_process`. Until Python 3.12 even the innermost frame of a
+    See :func:`rtconsole.forks.of_this_process`. Until Python 3.12 even the innermost frame of a
     thread that is not here is found through its stack. Nothing beside an interpreter that runs
     under a lock of its own (PEP 684): its threads are among those that are looked at, and objects
     made of their frames, by which memory is overrun.
     """
-    if sys.version_info >= (3, 12) and _has_other_locks():
+    if sys.version_info >= (3, 12) and has_other_locks():
         return {}
-    if not lifecycle.has_dead_frames:
+    if not forks.has_dead_frames:
         return sys._current_frames()
     own, opened = vars(listener)["get_ident"](), listener.current
     found = sys._current_frames() if sys.version_info >= (3, 13) else {}
@@ -313,7 +313,8 @@ def wait_while_patching(main_thread_id: int) -> None:
         sleep(_LOOK)
 
 
-def _has_other_locks() -> bool:
+def has_other_locks() -> bool:
+    """Tell whether another interpreter of this process has a lock of its own. Imports, once."""
     try:
         if sys.version_info < (3, 13):  # it does not tell whose lock they use
             return len(__import__("_xxsubinterpreters").list_all()) > 1

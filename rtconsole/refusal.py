@@ -19,6 +19,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from .listener import CLOSED
+
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _TYPES = {"shell": "ROUTER", "control": "ROUTER", "stdin": "ROUTER", "hb": "REP", "iopub": "PUB"}
 _DELIMITER = b"<IDS|MSG>"
@@ -209,7 +211,7 @@ def serve(console: Any, reason: str) -> None:
     while True:
         waiting = [*listening.values(), *(peer.socket for peer in refusal.peers)]
         ready = select.select([*waiting, *stop], [], [])[0]
-        if console.state == "closed":
+        if console.state == CLOSED:
             for ours in waiting:
                 ours.close()
             console.gone.release()

@@ -167,7 +167,7 @@ def park_without_signals(self: Listener) -> None:
     from . import lifecycle, renewal
 
     def wait() -> None:
-        with self.gate:  # as in Listener._is_over
+        with self.gate:  # as in Listener._woken
             is_eager = renewal.is_eager(self)
         try:
             if not is_eager:

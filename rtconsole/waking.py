@@ -5,7 +5,7 @@ Runs in the parked thread, and never raises into the program. Standard library o
 
 import sys
 
-from . import lifecycle, renewal
+from . import forks, lifecycle, renewal
 from .listener import BOOTING, CLOSED, Listener, note
 
 # Seconds until a program that has hardly any descriptors left is looked at again; and one that
@@ -43,7 +43,7 @@ def boot(self: Listener) -> None:
             native.sleep(0.1)
             with self.gate:
                 from .kernel import boot
-        boot.launch(self, greenlets, lifecycle.hold_imports_first, boot_failed)
+        boot.launch(self, greenlets, forks.hold_imports_first, boot_failed)
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
 
@@ -56,7 +56,7 @@ def _import_first() -> bool:
     the traceback, so that who imports again is not kept waiting.
     """
     try:
-        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see before_fork)
+        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see forks.before_fork)
     except RuntimeError as error:
         note("importing once more", error)
         return False

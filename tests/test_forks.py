@@ -12,7 +12,7 @@ import alike
 import pytest
 from harness import PATIENCE, Client, Launcher, Program, wait_for
 
-from rtconsole import lifecycle, listener
+from rtconsole import forks, listener
 
 # Each process calls report() first: has it a connection file already? Then it waits for the end.
 HELPER = """
@@ -491,19 +491,19 @@ def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
     held = threading.Barrier(3)
 
     def fork(go: threading.Event) -> None:
-        lifecycle.hold_imports(console)
+        forks.hold_imports(console)
         held.wait(PATIENCE)
         go.wait(PATIENCE)
-        lifecycle.at_fork(None, "after in parent")
+        forks.at_fork("after in parent")
 
     console.gate.acquire()  # an import of the boot is under way
     events = [threading.Event(), threading.Event()]
-    forks = [threading.Thread(target=fork, args=(go,)) for go in events]
-    for thread in forks:
+    threads = [threading.Thread(target=fork, args=(go,)) for go in events]
+    for thread in threads:
         thread.start()
     console.gate.release()
     held.wait(PATIENCE)
-    for go, thread in zip(events, forks, strict=True):
+    for go, thread in zip(events, threads, strict=True):
         assert console.gate.locked()
         go.set()
         thread.join()

@@ -8,7 +8,7 @@ import rtconsole
 ROOT = Path(__file__).parent.parent
 ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitlets", "comm"}
 START_UP = (
-    *("__init__", "listener", "lifecycle", "leftovers", "pending", "inherited", "unusual"),
+    *("__init__", "listener", "lifecycle", "forks", "leftovers", "pending", "inherited", "unusual"),
     *("folders", "debuglog", "curve", "refusal", "waking", "room", "descriptors", "renewal"),
     *("native", "turns"),
 )
@@ -26,6 +26,7 @@ OPERATOR = (
 PROGRAM = (
     "listener",
     "lifecycle",
+    "forks",
     "leftovers",
     "pending",
     "inherited",
@@ -83,7 +84,7 @@ def test_nothing_imports_what_is_above_it() -> None:
         assert not any(name.partition(".")[0] == "sitehook" for name in used), path
         if "kernel" in path.parts:
             # the kernel knows the listener by what it is handed, and tells it of its failure
-            names = ("listener", "lifecycle", "waking", "embed")
+            names = ("listener", "lifecycle", "forks", "waking", "embed")
             above = {f"rtconsole.{name}" for name in names}
             assert not above & used, path
         below = ("listener", "waking", "embed", "refusal")  # they hand over to the kernel

@@ -191,6 +191,23 @@ def test_a_program_ends_while_the_kernel_boots(launch: Launcher) -> None:
         assert (program.stdout, program.stderr) == ("end\n", ""), program.describe()
 
 
+def test_a_request_that_was_just_read_at_the_end_says_nothing(launch: Launcher) -> None:
+    program = launch(
+        """
+        import logging
+        from rtconsole.kernel.loops import Loop
+        async def serve(): pass
+        log = logging.Logger("of the console")
+        log.addHandler(logging.NullHandler())
+        loop = Loop(log)
+        loop.create_task(serve())
+        loop.close()
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert (program.wait(), program.stderr) == (0, "")
+
+
 def test_the_interpreters_shutdown_is_as_without_us(launch: Launcher) -> None:
     source = """
         import atexit, threading, time

@@ -121,6 +121,32 @@ def test_the_kernel_uses_nothing_that_the_program_has_replaced(launch: Launcher,
     assert program.stderr == ""
 
 
+def test_tail_can_be_interrupted_where_such_a_library_is_installed(launch: Launcher) -> None:
+    launch.script(LIBRARY, "gevent.py")
+    program = launch("import time\nwhile True: print('tick', flush=True); time.sleep(0.01)")
+    with program.client() as client:
+        tail = client.send("%tail")
+
+        def is_shown() -> bool:
+            return bool(client.iopub("stream")["parent_header"].get("msg_id") == tail)
+
+        wait_for(is_shown, "the tail")
+        client.interrupt()
+        assert client.finish(tail).status == "ok"
+
+
+def test_what_a_cell_starts_can_be_terminated_where_such_a_library_is_installed(
+    launch: Launcher,
+) -> None:
+    launch.script(LIBRARY, "gevent.py")
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        assert client.run("import os; os.system('kill -TERM $$')").result == "15"
+        assert client.run("!kill -TERM $$; echo goes on").stdout == ""
+        call = "import subprocess; subprocess.call('kill -TERM $$', shell=True)"
+        assert client.run(call).result == "-15"
+
+
 def test_a_library_that_is_not_there_costs_nothing(launch: Launcher) -> None:
     program = launch("import time\nwhile True: time.sleep(0.01)")
     with program.client() as client:
@@ -132,6 +158,33 @@ def _has_greenlets() -> bool:
     from rtconsole import native
 
     return native.is_wanted()
+
+
+@pytest.mark.parametrize("library", ["", LIBRARY], ids=["threads", "greenlets"])
+def test_all_that_a_boot_imports_is_imported_behind_the_gate(
+    launch: Launcher, library: str
+) -> None:
+    """A child that is forked amid an import has a module that is half there, and its lock."""
+    if library:
+        launch.script(library, "gevent.py")
+    patch = "import gevent; gevent.patch_all()" if library else ""
+    program = launch(
+        f"""
+        import _thread, sys, time
+        from rtconsole import listener
+        {patch}
+        console, own, seen, free = listener.current, listener.get_ident(), set(), set()
+        def hook(event, arguments):
+            if event == "import" and listener.get_ident() != own and console.state == "booting":
+                seen.add(arguments[0])
+                if not console.gate.locked(): free.add(arguments[0])
+        sys.addaudithook(hook)
+        while True: time.sleep(0.01)
+        """
+    )
+    with program.client() as client:
+        assert client.value("{'ipykernel.ipkernel', 'rtconsole.kernel.boot'} <= seen")
+        assert client.value("free") == set()
 
 
 def test_an_import_goes_on_when_the_program_patches_in_the_middle(launch: Launcher) -> None:

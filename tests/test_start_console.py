@@ -207,6 +207,75 @@ def test_a_console_that_is_closed_while_its_kernel_is_built_has_none(launch: Lau
     assert "the kernel runs" not in program.log
 
 
+def test_a_fork_waits_for_an_import_of_a_boot_whose_console_was_closed(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, socket, sys, threading
+        from rtconsole import listener, start_console, stop_console
+        imports, goes_on = threading.Event(), threading.Event()
+        def hold(event, arguments):
+            if event == "import" and arguments[0] == "rtconsole.waking":
+                imports.set()
+                goes_on.wait()
+        start_console()
+        info = listener.current.info
+        sys.addaudithook(hold)
+        ring = socket.socket(socket.AF_UNIX)
+        ring.connect(f"{info['ip']}-{info['shell_port']}")
+        imports.wait()
+        stop_console()
+        threading.Timer(0.5, goes_on.set).start()
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if goes_on.is_set() else 1)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == "0\n0\n"
+
+
+def test_the_end_of_the_program_stops_the_boot_of_a_console_that_was_closed(
+    launch: Launcher,
+) -> None:
+    """By its gate, which is held around each import: one that goes on at the end may crash it."""
+    program = launch(
+        """
+        import atexit, os, socket, sys, threading, time
+        from rtconsole import listener, start_console, stop_console
+        class Gate:  # as the lock that it is, and tells who takes it
+            def __init__(self, lock): self.lock = lock
+            def acquire(self, *arguments, **options):
+                if threading.current_thread() is threading.main_thread(): taken.append("gate")
+                return self.lock.acquire(*arguments, **options)
+            def release(self): self.lock.release()
+            def __enter__(self): self.acquire()
+            def __exit__(self, *_): self.release()
+        taken, imports = [], threading.Event()
+        def hold(event, arguments):
+            if event == "import" and arguments[0] == "rtconsole.waking":
+                imports.set()
+                while True: time.sleep(0.01)
+        atexit.register(lambda: print(taken))  # called after the console's own
+        start_console()
+        console = listener.current
+        console.gate = Gate(console.gate)
+        sys.addaudithook(hold)
+        ring = socket.socket(socket.AF_UNIX)
+        ring.connect(f"{console.info['ip']}-{console.info['shell_port']}")
+        imports.wait()
+        stop_console()
+        taken.clear()
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout.startswith("['gate'")
+    assert program.stderr == ""
+
+
 def test_a_console_that_cannot_be_made_says_why(launch: Launcher) -> None:
     (launch.home / "file").write_text("")
     program = launch(

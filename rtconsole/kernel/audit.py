@@ -9,12 +9,11 @@ import contextvars
 import json
 import os
 import socket
-import stat
 import sys
 import time
 from typing import Any, NamedTuple
 
-from rtconsole import descriptors
+from rtconsole import debuglog, descriptors
 
 from .peers import Peer
 
@@ -118,16 +117,8 @@ class Audit:
         """
         if not os.path.isabs(self._destination):
             raise OSError("it must be an absolute path, or syslog")
-        # O_NONBLOCK: a pipe that nobody reads must not hold the kernel up
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        fd = descriptors.open_above(self._destination, flags, 0o600)
+        fd = debuglog.open_to_append(self._destination)
         try:
-            found = os.fstat(fd)
-            if os.name == "posix" and found.st_uid not in (0, os.geteuid()):
-                raise OSError("it belongs to another user")
-            if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-                raise OSError("it has a second name")  # somebody linked a file of ours there
             if self._torn:
                 line = b"\n" + line
             written = os.write(fd, line)

@@ -30,6 +30,9 @@ def launch(
     """
     with listener.gate:
         from rtconsole import native
+
+        if greenlets:
+            native.has_other_locks()  # imports what it asks, which it is asked again below
     if greenlets:
         native.wait_while_patching(listener.main_thread_id)
     main = listener.main_thread_id, listener.main_native_id

@@ -26,7 +26,7 @@ from .spared import Spared
 
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
 # two bytecodes only: without it `time.sleep(100)` could not be interrupted.
-_NAP = 0.05
+NAP = 0.05
 # Ours may be others: rtconsole.native.
 _programs_time: Any = sys.modules["time"]
 _programs_os: Any = sys.modules["os"]
@@ -262,9 +262,9 @@ class _Sleep:
                 original(seconds)
                 return
             end = time.monotonic() + seconds
-            original(min(seconds, _NAP))  # raises what it raises for a negative or odd value
+            original(min(seconds, NAP))  # raises what it raises for a negative or odd value
             while (left := end - time.monotonic()) > 0:
-                original(min(left, _NAP))
+                original(min(left, NAP))
         except BaseException as error:
             hide_frame(error)
             raise

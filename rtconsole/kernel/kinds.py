@@ -4,28 +4,12 @@ IPython calls them all ``variable`` or ``attribute``. Found without running any 
 program's code: no property is asked, no ``__getattr__`` called.
 """
 
-import builtins
-import inspect
-import re
-import types
 from collections.abc import Mapping
 from typing import Any
 
-_PATH = re.compile(r"(?:[^\W\d]\w*\.)*(?:[^\W\d]\w*)?$")
-_VAGUE = frozenset(("variable", "attribute", "instance", "<unknown>", ""))
-_FUNCTIONS = (
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
-    staticmethod,
-    classmethod,
-)
-_PROPERTIES = (property, types.GetSetDescriptorType, types.MemberDescriptorType)
+from . import looks
 
+_VAGUE = frozenset(("variable", "attribute", "instance", "<unknown>", ""))
 # Looking at more than this many would take longer than it helps.
 _MOST = 1000
 
@@ -45,28 +29,5 @@ def fill_in(reply: dict[str, Any], code: str, names: Mapping[str, Any]) -> None:
             if before.lstrip().startswith(("import ", "from ")):
                 entry["type"] = "module" if before.split()[-1] in ("import", "from") else ""
                 continue
-            found = _PATH.search(before)
-            path = (found.group() if found else "") + entry["text"]
-            entry["type"] = _kind(path, names) or entry["type"]
-
-
-def _kind(path: str, names: Mapping[str, Any]) -> str:
-    """Return what a dotted path stands for, "" if that cannot be told without running code."""
-    first, *rest = path.split(".")
-    try:
-        found = names[first] if first in names else vars(builtins)[first]
-        for name in rest:
-            if isinstance(found, _PROPERTIES):
-                return ""
-            found = inspect.getattr_static(found, name)
-    except (KeyError, AttributeError):
-        return ""
-    if isinstance(found, types.ModuleType):
-        return "module"
-    if isinstance(found, type):
-        return "class"
-    if isinstance(found, _FUNCTIONS):
-        return "function"
-    if isinstance(found, _PROPERTIES):
-        return "property"
-    return type(found).__name__
+            path = looks.path_before(before) + entry["text"]
+            entry["type"] = looks.kind(path, names) or entry["type"]

@@ -34,6 +34,7 @@ _MOST, _LONGEST, _DEEPEST = 10, 500, 3  # of a value: elements, characters, leve
 
 _mro: Any = type.__dict__["__mro__"]
 _names: Any = type.__dict__["__dict__"]
+_name: Any = type.__dict__["__name__"]
 _qualname: Any = type.__dict__["__qualname__"]
 
 
@@ -52,14 +53,39 @@ def completions(before: str, names: Mapping[str, Any]) -> tuple[int, list[tuple[
         return start, []
     if not path:
         all_names = {*_strings(names), *_strings(vars(builtins)), *keyword.kwlist}
-    elif (owner := _find(path[:-1], names)) is _MISSING or type(owner) in _PROPERTIES:
+    elif (owner := _find(path[:-1], names)) is _MISSING or _is_property(owner):
         return start, []
     else:
         all_names = _names_in(owner)
     matching = sorted(name for name in all_names if name.startswith(stem))
     if not stem.startswith("_"):
         matching = [name for name in matching if not name.startswith("_")]
-    return start, [(name, _kind(_find(path + name, names))) for name in matching]
+    return start, [(name, kind(path + name, names)) for name in matching]
+
+
+def path_before(code: str) -> str:
+    """Return the dotted path, or the beginning of one, that ``code`` ends with."""
+    found = _PATH.search(code)
+    assert found is not None  # it matches nothing, too
+    return found.group()
+
+
+def kind(path: str, names: Mapping[str, Any]) -> str:
+    """Return in a word what a dotted path stands for: ``function``, ``module``, a value's type.
+
+    Nothing where only running code could tell.
+    """
+    value = _find(path, names)
+    if value is _MISSING:
+        return ""
+    its_type = type(value)
+    if issubclass(its_type, types.ModuleType):
+        return "module"
+    if issubclass(its_type, type):
+        return "class"
+    if issubclass(its_type, _FUNCTIONS):
+        return "function"
+    return "property" if _is_property(value) else str(_name.__get__(its_type))
 
 
 def described(code: str, cursor: int, names: Mapping[str, Any], source: bool) -> str:
@@ -140,7 +166,7 @@ def _find(path: str, names: Mapping[str, Any]) -> Any:
     try:
         found = names[first] if first in names else vars(builtins)[first]
         for name in rest:
-            if type(found) in _PROPERTIES:
+            if _is_property(found):
                 return _MISSING
             found = inspect.getattr_static(found, name)
     except (KeyError, AttributeError):
@@ -179,20 +205,8 @@ def _own(value: Any, name: str) -> Any:
     return _own_names(value).get(name)
 
 
-def _kind(value: Any) -> str:
-    """Return what a name stands for, in a word."""
-    if value is _MISSING:
-        return ""
-    kind = type(value)
-    if issubclass(kind, types.ModuleType):
-        return "module"
-    if issubclass(kind, type):
-        return "class"
-    if issubclass(kind, _FUNCTIONS):
-        return "function"
-    if issubclass(kind, _PROPERTIES):
-        return "property"
-    return str(_qualname.__get__(kind))
+def _is_property(value: Any) -> bool:
+    return issubclass(type(value), _PROPERTIES)
 
 
 def _function_in(value: Any) -> types.FunctionType | None:

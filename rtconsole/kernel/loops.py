@@ -6,6 +6,7 @@ or that it has put a clock of its own in.
 """
 
 import asyncio
+import inspect
 import logging
 import selectors
 import socket
@@ -39,6 +40,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return time.monotonic()
+
+    def close(self) -> None:
+        """As the original, where a task that has not begun warns on the program's stderr."""
+        if not self.is_closed():
+            for task in asyncio.all_tasks(self):
+                run = task.get_coro()
+                if inspect.iscoroutine(run) and inspect.getcoroutinestate(run) == "CORO_CREATED":
+                    run.close()
+        super().close()
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any

@@ -141,9 +141,8 @@ class RunningKernel:
 
         self.programs_completer = sys.modules.get("IPython.core.completer")
         load_modules(self.listener.gate, self.listener.main_thread_id)
-        if (
-            self.programs_completer is None
-        ):  # it adds a filter for a warning of its own, for everybody
+        if self.programs_completer is None:
+            # it adds a filter for a warning of its own, for everybody
             filters: Any = warnings.filters
             for entry in filters[:]:
                 if getattr(entry[2], "__name__", "") == "ProvisionalCompleterWarning":

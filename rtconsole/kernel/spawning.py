@@ -50,16 +50,17 @@ class Spawning:
         self.routes: list[tuple[Any, str, Callable[[Any], Any]]] = []
         if os.name != "posix":
             return
-        # the program's: ours may be others, see rtconsole.native
+        # The program's and ours, which may be others (see rtconsole.native): IPython starts by
+        # ours what a cell does, and so does `call_shell`.
         posix, popen, in_c = map(import_module, ("os", "subprocess", "_posixsubprocess"))
-        self.routes.append((posix, "system", self._system))
-        if hasattr(os, "posix_spawn"):
-            self.routes += [(posix, n, self._posix_spawn) for n in ("posix_spawn", "posix_spawnp")]
+        for one in {posix, os}:
+            self.routes.append((one, "system", self._system))
+            if hasattr(os, "posix_spawn"):
+                self.routes.append((one, "posix_spawn", self._posix_spawn))
+                self.routes.append((one, "posix_spawnp", self._posix_spawn))
         if sys.platform == "linux":
-            self.routes += [
-                (popen, "_fork_exec", self._fork_exec),
-                (in_c, "fork_exec", self._fork_exec),
-            ]
+            self.routes.append((in_c, "fork_exec", self._fork_exec))
+            self.routes += [(one, "_fork_exec", self._fork_exec) for one in {popen, subprocess}]
 
     def _system(self, original: Callable[[Any], int]) -> Callable[[Any], int]:
         def system(command: Any) -> int:

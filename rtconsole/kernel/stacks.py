@@ -40,9 +40,8 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
     known: dict[int, Any] = {}
     for module in (threading, _programs_threading):
         known.update(getattr(module, "_active", {}))
-    known[main] = (
-        _programs_threading.main_thread()
-    )  # in a program with greenlets it has another ident
+    # by that: in a program with greenlets it knows another one of itself
+    known[main] = _programs_threading.main_thread()
     threads: list[dict[str, Any]] = []
     for ident, stack in (_of_frames() or _of_faulthandler()).items():
         thread = known.get(ident)

@@ -280,9 +280,23 @@ def normal(text: str) -> str:
     return "\n".join(sorted(re.sub(r"\d+", "#", line) for line in text.splitlines()))
 
 
+def serve(launch: Launcher, watched: bool, *words: str) -> tuple[Server, int]:
+    """Start a server and wait until it answers; return it and its port, ``{port}`` in the words."""
+    port = free_port()
+    server = Server(launch, [word.format(port=port) for word in words], watched=watched)
+    server.wait_until_serving(port)
+    return server, port
+
+
 def same_with_and_without(scenario: Callable[[bool], Ended]) -> Ended:
     """Run a scenario without rtconsole, then watched: exit code and output are the same."""
     without = scenario(False)
     watched = scenario(True)
     assert watched == without
     return watched
+
+
+def ends_well_with_and_without(scenario: Callable[[bool], Ended]) -> None:
+    """Likewise; and it has neither failed nor shown a traceback."""
+    code, out, errors = same_with_and_without(scenario)
+    assert (code, "Traceback" in errors) == (0, False), (out, errors)

@@ -11,7 +11,7 @@ import commands
 import pytest
 from harness import Launcher
 from load import Load
-from serving import Ended, Server, free_port, same_with_and_without, tool
+from serving import Ended, Server, ends_well_with_and_without, serve, tool
 
 if importlib.util.find_spec("uwsgidecorators") is None:  # it can be imported in uWSGI only
     pytest.skip("could not import 'uwsgidecorators'", allow_module_level=True)
@@ -37,13 +37,10 @@ WITH_HOOKS = "--py-call-uwsgi-fork-hooks"
 
 def start(launch: Launcher, watched: bool, source: str, *more: str) -> tuple[Server, int]:
     launch.script(source, "uwsgi_application.py")
-    port = free_port()
-    words = [*tool("uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--master", "-p", "2"]
+    words = [*tool("uwsgi"), "--http-socket", "127.0.0.1:{port}", "--master", "-p", "2"]
     words += ["--module", "uwsgi_application:wsgi", "--die-on-term", "--disable-logging"]
     words += ["--enable-threads", "--single-interpreter", "--venv", sys.prefix, *more]
-    server = Server(launch, words, watched=watched)
-    server.wait_until_serving(port)
-    return server, port
+    return serve(launch, watched, *words)
 
 
 def test_workers_that_ask_for_a_console_are_changed_under_load_and_reload_as_without(
@@ -62,9 +59,7 @@ def test_workers_that_ask_for_a_console_are_changed_under_load_and_reload_as_wit
             server.check_answers(load)
         return server.end(runs_no_exit=True)  # its master
 
-    code, _, errors = same_with_and_without(scenario)
-    assert code == 0
-    assert "Traceback" not in errors
+    ends_well_with_and_without(scenario)
 
 
 def test_workers_that_do_not_ask_serve_as_without_and_their_master_keeps_its_console(
@@ -83,9 +78,7 @@ def test_workers_that_do_not_ask_serve_as_without_and_their_master_keeps_its_con
             server.check_answers(load)
         return server.end(runs_no_exit=True)  # its master
 
-    code, _, errors = same_with_and_without(scenario)
-    assert code == 0
-    assert "Traceback" not in errors
+    ends_well_with_and_without(scenario)
 
 
 def test_workers_are_recycled_while_a_client_is_attached(
@@ -97,9 +90,7 @@ def test_workers_are_recycled_while_a_client_is_attached(
         server.recycle(port, server.wait_for_workers(2))
         return end(server)
 
-    code, _, errors = same_with_and_without(scenario)
-    assert code == 0
-    assert "Traceback" not in errors
+    ends_well_with_and_without(scenario)
 
 
 def end(server: Server) -> Ended:
@@ -136,9 +127,7 @@ def test_with_its_fork_hooks_each_process_has_a_console_and_forks_beside_a_busy_
             server.check_answers(load)
         return end(server)
 
-    code, _, errors = same_with_and_without(scenario)
-    assert code == 0
-    assert "Traceback" not in errors
+    ends_well_with_and_without(scenario)
 
 
 def test_without_them_no_kernel_that_would_hang_a_worker_runs_in_its_master(

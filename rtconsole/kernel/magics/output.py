@@ -76,8 +76,9 @@ class OutputMagics(Magics):
         end = None if seconds is None else time.monotonic() + seconds
         try:
             while end is None or time.monotonic() < end:
-                # the cell's sleep, which can be interrupted
-                time.sleep(60 if end is None else max(0, end - time.monotonic()))
+                # in pieces, since it may not be the cell's sleep: see rtconsole.native
+                left = cell.NAP if end is None else end - time.monotonic()
+                time.sleep(min(cell.NAP, max(0, left)))
         except KeyboardInterrupt:
             pass
         finally:
