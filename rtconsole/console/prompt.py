@@ -113,6 +113,11 @@ class Prompt:
         return self._session.app.is_running
 
     @property
+    def is_away(self) -> bool:
+        """Whether a pager or an editor has the terminal, and what is typed."""
+        return self._session.app._running_in_terminal
+
+    @property
     def _buffer(self) -> Buffer:
         return self._session.default_buffer
 
@@ -191,7 +196,10 @@ class Prompt:
         if "\n" in after and after.strip():  # inside a cell
             buffer.newline()
             return
-        status, indent = self._transformer.check_complete(document.text)
+        try:
+            status, indent = self._transformer.check_complete(document.text)
+        except Exception:  # protects the line: Python judges there what cannot be judged here
+            status, indent = "complete", None
         if status == "incomplete":
             buffer.insert_text("\n" + " " * (indent or 0))
             return
@@ -210,6 +218,8 @@ class Prompt:
         @keys.add("c-c", eager=True)
         @keys.add("<sigint>", eager=True)
         def _(event: KeyPressEvent) -> None:
+            if self.is_away:  # it was meant for the pager or the editor, which gets it, too
+                return
             if not self._actions.interrupt():
                 event.app.layout.focus(DEFAULT_BUFFER)
                 self._buffer.reset()
