@@ -1,5 +1,6 @@
 """``rtconsole`` and ``rtconsole-list``: loads the command that is asked for, and tells errors."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -71,6 +72,7 @@ def list_main() -> None:
 
 def _run(command: click.Command, name: str) -> int:
     """Run a command and return its exit code; what goes wrong is one line on stderr."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may be anything
             stream.reconfigure(errors="backslashreplace")
@@ -96,6 +98,25 @@ def _run(command: click.Command, name: str) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # the interpreter flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
+    except OSError as error:  # a full disk, say
+        _drop_output()
+        with contextlib.suppress(OSError):
+            click.echo(f"rtconsole: {error}", err=True)
+        return RtconsoleError.exit_code
+
+
+def _open_closed() -> None:
+    """Open what was closed at the start (``>&-``), or a socket would get its number.
+
+    In this order each gets its own. A command that takes our place has it closed as it was.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open
+
+
+def _drop_output() -> None:
+    """Have nobody told again, for the interpreter flushes once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
