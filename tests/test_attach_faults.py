@@ -26,7 +26,7 @@ open("/dev/tty").readline()
 
 def goes_on(terminal: Terminal) -> None:
     """The console still runs cells, and shows what they come to."""
-    terminal.expect_prompt(r"In\[\d+\]:$")
+    terminal.expect_prompt(r"In(\[\d+\])?:$")
     terminal.enter("6 * 7")
     terminal.expect(r"^Out\[\d+\]: 42")
     assert not has(terminal, r"Traceback|Exception in callback")
@@ -112,6 +112,73 @@ def test_what_is_pressed_in_a_pager_is_the_pagers(
     terminal.expect("paged QUIT$")
     terminal.press("enter")
     terminal.expect_prompt(r"In\[2\]: argparse$")
+    terminal.press("c-c")
+    goes_on(terminal)
+
+
+def test_with_vi_keys_each_line_begins_in_insert_mode(counter: Program, attach: Attach) -> None:
+    # Esc is one by itself when no other key follows for a second, or the next one is no Alt key
+    terminal = attach(counter, "--vi")
+    terminal.type("1 + 12")
+    terminal.press("escape")
+    terminal.type("x\r")  # in navigation mode
+    terminal.expect(r"^Out\[1\]: 2$")
+    goes_on(terminal)
+    terminal.type("1 + 12")
+    terminal.press("escape")
+    terminal.type("x\x03")
+    terminal.expect_prompt(r"In\[\d+\]:$")
+    goes_on(terminal)
+    terminal.type("who = input('Who? ')")
+    terminal.press("escape")
+    terminal.type("$\r")
+    terminal.expect_prompt(r"^Who\?")
+    terminal.enter("anna")
+    terminal.expect(r"^Who\? anna$")
+
+
+def test_what_answers_a_question_is_no_cell_however_it_is_entered(
+    counter: Program, attach: Attach
+) -> None:
+    terminal = attach(counter, env={"EDITOR": "sh -c 'echo edited >$1' sh"})
+    terminal.enter("import getpass; word = getpass.getpass('Word: ')")
+    terminal.expect_prompt("^Word:$")
+    terminal.type("\x18\x05")  # Ctrl-X Ctrl-E: no file for secrets
+    terminal.type("secret\x1b\r")  # Alt-Enter
+    terminal.expect_prompt(r"In\[\d+\]:$")
+    terminal.enter("len(word)")
+    terminal.expect(r"^Out\[\d+\]: 6$")
+    history = (counter.home / ".local/state/rtconsole/history/counter.py").read_text()
+    assert "getpass" in history
+    assert "secret" not in history
+    assert b"secret" not in terminal.raw
+
+
+def test_ctrl_c_ends_a_search(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter)
+    terminal.enter("'the first'")
+    terminal.expect(r"^Out\[1\]: 'the first'")
+    terminal.press("c-r")
+    terminal.type("first")
+    terminal.expect("^I-search backward: first")
+    terminal.press("c-c")
+    terminal.expect_prompt(r"In\[2\]:$")
+    goes_on(terminal)
+
+
+def test_a_menu_fits_a_terminal_of_few_rows(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter, columns=30, rows=5)
+    terminal.type("hel")
+    terminal.press("tab")
+    terminal.expect(r"^\s+hello  +function")
+    assert not has(terminal, "Window too small")
+
+
+def test_a_key_that_fails_is_said_in_a_line(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter, env={"EDITOR": "vi 'oops"})
+    terminal.type("1 +")
+    terminal.type("\x18\x05")
+    terminal.expect(r"^\(that failed: ValueError: No closing quotation\)$")
     terminal.press("c-c")
     goes_on(terminal)
 

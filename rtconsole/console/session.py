@@ -98,6 +98,7 @@ class Session:
             RtconsoleError: something of ours failed.
         """
         self.connection.open()
+        asyncio.get_running_loop().set_exception_handler(self._tasks.on_loop_error)
         self._tasks.spawn(self.watch.run(), is_vital=True)
         try:
             if await self._greet():

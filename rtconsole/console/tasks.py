@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """Return an exception as a person is told of it."""
     return f"{type(error).__name__}: {error}"
 
@@ -45,6 +45,11 @@ class Tasks:
             self._fail(error)
         else:
             self._warn(f"(that failed: {told(error)})")
+
+    def on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A key or a callback failed: asyncio would write a traceback over the prompt."""
+        error = context.get("exception")
+        self._warn(f"(that failed: {told(error) if error else context['message']})")
 
     async def end(self) -> None:
         """End those that run."""
