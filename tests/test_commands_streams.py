@@ -78,3 +78,35 @@ def test_help_on_an_object_is_output(launch: Launcher, counter: Program) -> None
     done = run(launch, "exec", str(counter.pid), "hello?")
     assert done.returncode == 0
     assert "Return what comes after x." in done.stdout
+
+
+def test_a_cell_whose_reader_is_gone_is_interrupted(launch: Launcher, counter: Program) -> None:
+    done = redirected(
+        launch,
+        "| head -n 1 >&2",
+        *("exec", str(counter.pid), "while True: print('more')"),
+    )
+    assert done.stderr == "more\n"
+    after = run(launch, "exec", "--timeout", str(PATIENCE), str(counter.pid), "6 * 7")
+    assert after.stdout == "42\n", after
+
+
+def test_a_reader_that_is_gone_is_not_code_that_raised(launch: Launcher, counter: Program) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as nobody_reads:
+        done = subprocess.run(
+            argv("exec", str(counter.pid), "print('lost')"),
+            env=launch.environment(RTCONSOLE=None),
+            stdin=subprocess.DEVNULL,
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            timeout=2 * PATIENCE,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_usage_error_is_said_once(launch: Launcher, counter: Program) -> None:
+    done = run(launch, "exec", str(counter.pid), "%psearch -x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("UsageError: ") == 1

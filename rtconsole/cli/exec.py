@@ -92,7 +92,7 @@ def _run(
             return reply
         except NoAnswer as error:
             raise NoAnswer(f"{error}; if it runs: rtconsole interrupt {target}") from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # or nobody reads on: `exec ... | head`
             _interrupt(there.info)
             raise
 
@@ -202,6 +202,8 @@ class _Printed(_Printer):
 
     def message(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "stream":
+            # IPython writes this one instead of sending it
+            self._told = self._told or content["text"].startswith("UsageError: ")
             self._write(content["name"], content["text"])
         elif kind in ("execute_result", "display_data"):
             self._write("stdout", content["data"].get("text/plain", "") + "\n")

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -77,7 +78,8 @@ def _run(command: click.Command, name: str) -> int:
         if hasattr(stream, "reconfigure"):  # a file name may be anything
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = command.main(prog_name=name, standalone_mode=False)
+        with _broken_pipes():
+            result = command.main(prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RtconsoleError as error:
@@ -105,6 +107,21 @@ def _run(command: click.Command, name: str) -> int:
         with contextlib.suppress(OSError):
             click.echo(f"rtconsole: {error}", err=True)
         return RtconsoleError.exit_code
+
+
+@contextlib.contextmanager
+def _broken_pipes() -> Iterator[None]:
+    """Let a BrokenPipeError through; click exits with 1 instead, as for code that raised.
+
+    It is told by the streams, in whose place it puts others that cannot fail.
+    """
+    stdout = sys.stdout
+    try:
+        yield
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        raise BrokenPipeError from None
 
 
 def _open_closed() -> None:
