@@ -110,3 +110,14 @@ def test_a_usage_error_is_said_once(launch: Launcher, counter: Program) -> None:
     done = run(launch, "exec", str(counter.pid), "%psearch -x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("UsageError: ") == 1
+
+
+def test_messages_that_cannot_be_read_are_dropped(launch: Launcher, counter: Program) -> None:
+    code = """
+socket = get_ipython().kernel.iopub_socket
+socket.send_multipart([b'stream', b'<IDS|MSG>', b'no signature', b'{}', b'{}', b'{}', b'{}'])
+socket.send_multipart([b'stream'])
+print('after')
+"""
+    done = run(launch, "exec", str(counter.pid), code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "after\n", "")
