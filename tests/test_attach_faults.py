@@ -64,6 +64,15 @@ def test_a_cell_that_asks_for_nonsense_does_not_end_the_cells(
         goes_on(terminal)
 
 
+def test_a_file_of_another_machines_is_not_edited(counter: Program, attach: Attach) -> None:
+    terminal = attach(counter, env={"EDITOR": "echo edited"})
+    payload = "{'source': 'edit_magic', 'filename': '/nowhere/x.py', 'line_number': 0}"
+    terminal.enter(f"get_ipython().payload_manager.write_payload({payload})")
+    terminal.expect("^./nowhere/x.py is not on this machine: it cannot be edited here.")
+    assert not has(terminal, "^edited")
+    goes_on(terminal)
+
+
 def test_an_editor_or_pager_that_is_no_command_is_named(counter: Program, attach: Attach) -> None:
     surroundings = {"TMPDIR": str(counter.home), "EDITOR": "vi 'oops", "PAGER": 'less "'}
     terminal = attach(counter, env=surroundings, rows=12)

@@ -22,7 +22,11 @@ async def obey(payload: dict[str, Any], prompt: Prompt, screen: Screen) -> None:
     elif source == "set_next_input":
         prompt.put(str(payload.get("text", "")))
     elif source == "edit_magic":
-        text = await edit(str(payload["filename"]), int(payload["line_number"] or 0))
+        filename = str(payload["filename"])
+        if not os.path.isdir(os.path.dirname(filename)):  # of a container, or over ssh
+            screen.note(f"({filename} is not on this machine: it cannot be edited here)")
+            return
+        text = await edit(filename, int(payload["line_number"] or 0))
         if text is not None and text.strip():
             prompt.put(text)  # Enter runs it
     elif source == "ask_exit":
