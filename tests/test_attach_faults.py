@@ -111,7 +111,7 @@ def test_what_is_pressed_in_a_pager_is_the_pagers(
     pager.chmod(0o700)
     terminal = attach(counter, env={"PAGER": str(pager)}, rows=12)
     terminal.enter("import argparse; argparse")
-    terminal.expect(r"^Out\[1\]")
+    terminal.expect_prompt(r"In\[2\]:$")
     terminal.type("argparse")
     terminal.press("s-tab")
     terminal.expect("^paged$")
