@@ -10,7 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .connection import printable
@@ -130,9 +130,13 @@ class _Exchange:
         while True:
             left = max(0.0, until - time.monotonic())
             found = self._poller.poll(int(min(left, _GLANCE) * 1000) + 1)
-            if found:
-                # get_msg drops what it cannot read: not signed with our key, not a message
-                return [(sockets[s], self.channel(sockets[s]).get_msg()) for s, _ in found]
+            messages = []
+            for socket, _ in found:
+                # what cannot be read is dropped: not signed with our key, or no message
+                with suppress(ValueError, TypeError, KeyError):
+                    messages.append((sockets[socket], self.channel(sockets[socket]).get_msg()))
+            if messages:
+                return messages
             if ended:
                 raise self.gone()
             if left == 0:

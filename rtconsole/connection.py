@@ -147,7 +147,8 @@ def _checked(path: str, uid: int, info: dict[str, Any], ours: dict[str, Any]) ->
         pid_namespace=int(ours.get("pid_namespace", 0)),
         machine=str(ours.get("machine", "")),
         create_time=float(ours["create_time"]),
-        argv=tuple(argv),
+        # an interpreter that C has started has no command line, but the program has a name
+        argv=tuple(argv) or (info["kernel_name"].removesuffix(f" ({ours['pid']})"),),
         cwd=cwd,
         python=str(ours["python"]),
         executable=str(ours["executable"]),

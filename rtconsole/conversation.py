@@ -16,6 +16,8 @@ class Connection:
     Attributes:
         on_iopub: called with each message of iopub.
         on_stdin: called with each input_request.
+        on_fault: called with what a message, or a task that reads them, failed with, and
+            whether nothing more is read.
         on_link: called with True when the process's sockets were reached, with False when
             the process closed its end: it ended, replaced itself, or made them anew.
         last_beat: when the heartbeat was last answered, by ``time.monotonic``. The kernel
@@ -41,6 +43,7 @@ class Connection:
         self.on_iopub: Callable[[dict[str, Any]], None] = lambda message: None
         self.on_stdin: Callable[[dict[str, Any]], None] = lambda message: None
         self.on_link: Callable[[bool], None] = lambda up: None
+        self.on_fault: Callable[[Exception, bool], None] = lambda error, is_end: None
         self.last_beat = time.monotonic()
         self._behind_since: float | None = None
 
@@ -64,7 +67,14 @@ class Connection:
         self._start(self._beat())
 
     def _start(self, work: Any) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._on_end)
+        self._tasks.append(task)
+
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
+        """Tell of a task that failed: without a word the console would be deaf from then on."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.on_fault(error, True)
 
     async def close(self) -> None:
         """Disconnect; the kernel goes on, and so does a cell that runs."""
@@ -118,9 +128,12 @@ class Connection:
         while True:
             try:
                 message = await channel.get_msg()
-            except ValueError:  # not signed with our key, or no message
+            except (ValueError, TypeError, KeyError):  # not signed with our key, or no message
                 continue
-            handle(message)
+            try:
+                handle(message)
+            except Exception as error:  # protects who reads on: the program may send anything
+                self.on_fault(error, False)
             await asyncio.sleep(0)  # under a flood nobody else would get a turn
 
     def _on_reply(self, message: dict[str, Any]) -> None:
@@ -162,12 +175,11 @@ class Connection:
                 await socket.send(b"ping")
                 await asyncio.sleep(1.0)
 
-        sender = asyncio.get_running_loop().create_task(send())
-        try:
+        async def receive() -> None:
             while True:
                 # what woke us may be an answer to an earlier one, which zmq drops
                 with suppress(zmq.Again):
                     await socket.recv()
                     self.last_beat = time.monotonic()
-        finally:
-            sender.cancel()
+
+        await asyncio.gather(send(), receive())

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 
 from . import connection, folders, processes
 from .connection import shown
-from .errors import Ambiguous, BadConnectionFile, NoConsole, NoSuchProcess, NotAllowed
+from .errors import (
+    Ambiguous,
+    BadConnectionFile,
+    NoConsole,
+    NoSuchProcess,
+    NotAllowed,
+    UsageError,
+)
 from .processes import Process
 
 
@@ -18,7 +25,10 @@ def find(target: str) -> Process:
 
     Raises:
         NoSuchProcess, NoConsole, NotAllowed, Ambiguous, BadConnectionFile: what is wrong.
+        UsageError: it is empty, as a variable that is not set.
     """
+    if not target.strip():  # a part of every command line
+        raise UsageError("the name of the process is empty; is a variable not set?")
     if target.isdecimal():
         return _by_pid(int(target))
     if os.sep in target or target.endswith(".json"):

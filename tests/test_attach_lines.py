@@ -25,6 +25,10 @@ RED, RESET = "\x1b[31m", "\x1b[0m"
         (["\x1b[", "31", "mred"], [], f"{RED}red{RESET}"),
         (["\x1b[2J\x1b[1;1Hcleared\x1b]0;title\x07 \x1b[?25l\x9b2J\n"], ["cleared 2J"], ""),
         (["\x00\x07bell\n"], ["bell"], ""),
+        (["\x1bPtmux;\x1b\x1b]0;title\x07", "\x1b\\said\n"], ["said"], ""),
+        (["\x1b]0;", "title\x1b\\said\n"], ["said"], ""),
+        (["\x1b]0;no end\nmore\n"], ["0;no end", "more"], ""),
+        (["an escape\x1b\nmore\n"], ["an escape", "more"], ""),
     ],
 )
 def test_a_line_is_what_a_terminal_would_show(
@@ -40,6 +44,11 @@ def test_a_line_without_end_does_not_grow_for_ever() -> None:
     lines = buffer.feed("x" * 100_000)
     assert sum(map(len, lines)) + len(buffer.partial) == 100_000
     assert len(buffer.partial) < 50_000
+
+
+def test_escapes_without_end_cost_no_more_than_others() -> None:
+    # each was looked through to the end of all: minutes for a message of the program's
+    assert LineBuffer().feed("\x1b]0;" * 100_000 + "\n") == ["0;" * 100_000]
 
 
 def test_what_a_cell_came_to_is_never_left_out() -> None:

@@ -242,3 +242,27 @@ def test_a_cell_gets_none_of_what_the_program_prints_meanwhile(launch: Launcher)
     with program.client(ready=False) as client:
         for number in range(50):
             assert client.run(f"print({number})").stdout == f"{number}\n"
+
+
+def test_what_a_magic_complains_of_is_the_cells_and_nothing_for_the_programs_log(
+    counter: Program,
+) -> None:
+    with counter.client() as client:
+        for line in ("%gui qt", "%autocall nonsense"):
+            reply = client.run(line)
+            assert reply.stderr.startswith("ERROR: "), reply
+            assert "error:root" not in reply.stderr.lower()
+        assert client.run("%debug").stderr.startswith("UsageError: No traceback"), (
+            "nothing to debug"
+        )
+        # with a handler there, the program's own logging.basicConfig would do nothing
+        assert client.run("import logging; logging.getLogger().handlers").result == "[]"
+    assert counter.stderr == ""
+
+
+def test_a_library_that_wants_no_event_loop_is_content(counter: Program) -> None:
+    with counter.client() as client:
+        # as `%matplotlib inline` does
+        assert client.run("get_ipython().enable_gui(None)").status == "ok"
+        assert client.run("%gui").stderr == ""
+        assert "beside the program's" in client.run("get_ipython().enable_gui('tk')").stderr

@@ -1,5 +1,6 @@
 """Python inside a program in C: started without argv, ended and started again, with others."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run
 from harness import Launcher, Program, wait_for
 
 import sitehook
@@ -126,6 +128,18 @@ def test_an_interpreter_that_c_has_started_has_a_console(start: Start, how: str,
         )
     leave(program)
     assert program.stdout.endswith("ends 42\n")
+
+
+def test_an_interpreter_that_c_has_started_is_listed_by_its_programs_name(
+    start: Start, launch: Launcher
+) -> None:
+    program = start("plain", "0")
+    program.wait_for_output("begins")
+    rows = json.loads(run(launch, "list", "--json").stdout)
+    assert [row["argv"] for row in rows if row["pid"] == program.pid] == [["program-in-c"]]
+    named = run(launch, "interrupt", str(program.pid)).stdout
+    assert named == f"no cell runs in {program.pid} (program-in-c)\n"
+    leave(program)
 
 
 def test_an_interpreter_with_an_argv_of_the_programs_own_has_one(start: Start) -> None:

@@ -4,7 +4,8 @@ import contextlib
 import json
 import sys
 import time
-from typing import Any, TextIO
+from importlib.util import decode_source
+from typing import Any, BinaryIO
 
 import click
 
@@ -20,14 +21,14 @@ _LONG = 1.0
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="TARGET... CODE")
-@click.option("-f", "--file", type=click.File(encoding="utf-8"), help="Read the code from a file.")
+@click.option("-f", "--file", type=click.File("rb"), help="Read the code from a file.")
 @click.option("--all", "everywhere", is_flag=True, help="In all processes that have a console.")
 @click.option("--jobs", type=click.IntRange(1), default=1, help="How many side by side; 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as one object.")
 @click.option("--timeout", type=float, help="Seconds for each process; without it, for ever.")
 def command(
     words: tuple[str, ...],
-    file: TextIO | None,
+    file: BinaryIO | None,
     everywhere: bool,
     jobs: int,
     as_json: bool,
@@ -50,12 +51,23 @@ def command(
     if not file and not code:
         raise UsageError("give the code itself, - for standard input, or -f FILE; one of them")
     targets = chosen(given, everywhere)
-    source = file.read() if file else sys.stdin.read() if code == "-" else code
+    if file:
+        code = _decoded(file.read(), file.name)
+    elif code == "-":
+        code = _decoded(sys.stdin.buffer.read(), "standard input")
     if len(targets) == 1 and not everywhere:
-        exit_code = _in_one(given[0], source, timeout, as_json)
+        exit_code = _in_one(given[0], code, timeout, as_json)
     else:
-        exit_code = _in_several(targets, source, timeout, jobs, as_json)
+        exit_code = _in_several(targets, code, timeout, jobs, as_json)
     raise click.exceptions.Exit(exit_code)
+
+
+def _decoded(source: bytes, name: str) -> str:
+    """Return Python source as text: UTF-8, or as its coding line says (PEP 263)."""
+    try:
+        return decode_source(source)
+    except (UnicodeDecodeError, SyntaxError) as error:
+        raise UsageError(f"{name} is not Python source as text: {error}") from None
 
 
 def _in_one(target: str, source: str, timeout: float | None, as_json: bool) -> int:
@@ -80,7 +92,7 @@ def _run(
             return reply
         except NoAnswer as error:
             raise NoAnswer(f"{error}; if it runs: rtconsole interrupt {target}") from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # or nobody reads on: `exec ... | head`
             _interrupt(there.info)
             raise
 
@@ -190,6 +202,8 @@ class _Printed(_Printer):
 
     def message(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "stream":
+            # IPython writes this one instead of sending it
+            self._told = self._told or content["text"].startswith("UsageError: ")
             self._write(content["name"], content["text"])
         elif kind in ("execute_result", "display_data"):
             self._write("stdout", content["data"].get("text/plain", "") + "\n")
@@ -198,6 +212,9 @@ class _Printed(_Printer):
             self._write("stderr", "\n".join(content["traceback"]) + "\n")
 
     def end(self, reply: dict[str, Any]) -> None:
+        for payload in reply.get("payload", []):
+            if payload.get("source") == "page":  # what `name?` shows
+                self._write("stdout", payload["data"].get("text/plain", "").rstrip("\n") + "\n")
         if reply.get("status") != "ok" and not self._told:  # the kernel did not boot, and says why
             self._write("stderr", f"{reply.get('ename')}: {reply.get('evalue')}\n")
 

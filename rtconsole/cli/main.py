@@ -1,8 +1,10 @@
 """``rtconsole`` and ``rtconsole-list``: loads the command that is asked for, and tells errors."""
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -71,11 +73,13 @@ def list_main() -> None:
 
 def _run(command: click.Command, name: str) -> int:
     """Run a command and return its exit code; what goes wrong is one line on stderr."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may be anything
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = command.main(prog_name=name, standalone_mode=False)
+        with _broken_pipes():
+            result = command.main(prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RtconsoleError as error:
@@ -96,6 +100,40 @@ def _run(command: click.Command, name: str) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # the interpreter flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
+    except OSError as error:  # a full disk, say
+        _drop_output()
+        with contextlib.suppress(OSError):
+            click.echo(f"rtconsole: {error}", err=True)
+        return RtconsoleError.exit_code
+
+
+@contextlib.contextmanager
+def _broken_pipes() -> Iterator[None]:
+    """Let a BrokenPipeError through; click exits with 1 instead, as for code that raised.
+
+    It is told by the streams, in whose place it puts others that cannot fail.
+    """
+    stdout = sys.stdout
+    try:
+        yield
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        raise BrokenPipeError from None
+
+
+def _open_closed() -> None:
+    """Open what was closed at the start (``>&-``), or a socket would get its number.
+
+    In this order each gets its own. A command that takes our place has it closed as it was.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open
+
+
+def _drop_output() -> None:
+    """Have nobody told again, for the interpreter flushes once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

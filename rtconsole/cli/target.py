@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from rtconsole import processes, ssh, targets
+from rtconsole import client, processes, ssh, targets
 from rtconsole.connection import program, shown
 from rtconsole.errors import NoSuchProcess, UsageError
 
@@ -68,4 +68,4 @@ def _target_of(process: processes.Process) -> Target:
 
 
 def _called(info: dict[str, Any]) -> str:
-    return shown(program(info["rtconsole"]["argv"])[:2])
+    return shown(program(info["rtconsole"]["argv"])[:2]) or client.program_of(info)

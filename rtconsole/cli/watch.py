@@ -14,7 +14,7 @@ import click
 
 from rtconsole.errors import NotATerminal
 
-from .table import terminal_size
+from .table import cut, terminal_size
 
 SECONDS = 2.0
 
@@ -35,9 +35,11 @@ def watch(draw: Callable[[int], list[str]]) -> None:
             width, height = terminal_size()
             lines = draw(width)
             if len(lines) > height - 1:
-                lines = [*lines[: height - 2], f"({len(lines) - height + 2} more)"]
+                more = f"({len(lines) - max(height - 2, 0)} more)"
+                lines = [*lines[: max(height - 2, 0)], cut(more, width)][: height - 1]
             text = "".join(f"{line}\x1b[K\r\n" for line in lines)
-            click.echo(f"\x1b[H{text}{click.style('q leaves', dim=True)}\x1b[J", nl=False)
+            help_line = click.style(cut("q leaves", width), dim=True)
+            click.echo(f"\x1b[H{text}{help_line}\x1b[J", nl=False)
             sys.stdout.flush()
             ready, _, _ = select.select([sys.stdin, woken], [], [], SECONDS)
             if woken in ready:

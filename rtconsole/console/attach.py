@@ -78,4 +78,5 @@ async def _attach(options: Options, info: dict[str, object], pid: int, file: Pat
     if sys.platform != "win32":  # where loops take no signals
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, session.leave)
+        loop.add_signal_handler(signal.SIGQUIT, session.on_quit)
     await session.run()

@@ -22,7 +22,11 @@ async def obey(payload: dict[str, Any], prompt: Prompt, screen: Screen) -> None:
     elif source == "set_next_input":
         prompt.put(str(payload.get("text", "")))
     elif source == "edit_magic":
-        text = await edit(str(payload["filename"]), int(payload["line_number"] or 0))
+        filename = str(payload["filename"])
+        if not os.path.isdir(os.path.dirname(filename)):  # of a container, or over ssh
+            screen.note(f"({filename} is not on this machine: it cannot be edited here)")
+            return
+        text = await edit(filename, int(payload["line_number"] or 0))
         if text is not None and text.strip():
             prompt.put(text)  # Enter runs it
     elif source == "ask_exit":
@@ -43,25 +47,34 @@ async def page(screen: Screen, text: str) -> None:
 
 
 def _pager() -> list[str]:
-    if os.environ.get("PAGER"):
-        return shlex.split(os.environ["PAGER"])
+    if command := _words(os.environ.get("PAGER", "")):
+        return command
     return next(([found] for name in ("less", "more") if (found := shutil.which(name))), [])
 
 
 async def edit(filename: str, line: int) -> str | None:
     """Have a file edited in ``$VISUAL`` or ``$EDITOR``, and return its text; None if it failed."""
     filename = os.path.abspath(filename)  # the kernel's word, perhaps another user's: no option
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    name = os.path.basename(shlex.split(editor)[0])
+    chosen = (_words(os.environ.get(name, "")) for name in ("VISUAL", "EDITOR"))
+    editor = next(filter(None, chosen), ["vi"])
+    name = os.path.basename(editor[0])
     # the editors that know how to open a file at a line
     at = [f"+{line}"] if line and name in ("vi", "vim", "nvim", "nano", "emacs", "joe") else []
-    if not await _run([*shlex.split(editor), *at, filename], dict(os.environ), None):
+    if not await _run([*editor, *at, filename], dict(os.environ), None):
         return None
     try:
         with open(filename, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeError):
         return None
+
+
+def _words(command: str) -> list[str]:
+    """Return a command line as words; what is none as a single one, for the error to name it."""
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quotation without an end
+        return [command]
 
 
 async def _run(command: list[str], env: dict[str, str], text: str | None) -> bool:

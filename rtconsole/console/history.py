@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -16,6 +16,25 @@ def state_dir(env: Mapping[str, str]) -> Path:
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(base) / "rtconsole"
+
+
+class _Kept(FileHistory):
+    """A history whose file may become one that cannot be used; then it is kept in memory.
+
+    A full disk, a folder that was removed: no reason not to run what was typed.
+    """
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            yield from super().load_history_strings()
+        except OSError:
+            pass
+
+    def store_string(self, string: str) -> None:
+        try:
+            super().store_string(string)
+        except (OSError, UnicodeError):  # also what was typed in another encoding
+            pass
 
 
 def history_of(program: str, env: Mapping[str, str]) -> History:
@@ -33,4 +52,4 @@ def history_of(program: str, env: Mapping[str, str]) -> History:
         os.close(os.open(path, flags, 0o600))
     except OSError:
         return InMemoryHistory()
-    return FileHistory(str(path))
+    return _Kept(str(path))

@@ -44,9 +44,11 @@ def image_in(data: Mapping[str, Any]) -> str | None:
 
 def show(kind: str, data: Mapping[str, Any], protocol: str) -> str:
     """Return what, written to the terminal, shows the image or says where it is saved."""
-    content = data[kind]
     is_text = kind == "image/svg+xml"
-    image = content.encode() if is_text else base64.b64decode(content)
+    try:
+        image = _bytes(data[kind], is_text)
+    except (TypeError, ValueError, AttributeError):
+        return f"({kind}, damaged)"
     encoded = base64.b64encode(image).decode()
     if protocol == "kitty" and kind == "image/png":
         return _kitty(encoded)
@@ -64,6 +66,11 @@ def show(kind: str, data: Mapping[str, Any], protocol: str) -> str:
     except OSError as error:
         return f"({kind}, not saved: {error.strerror})"
     return f"({kind}{_size(kind, image)} saved as {os.path.abspath(file.name)})"
+
+
+def _bytes(content: Any, is_text: bool) -> bytes:
+    """Raises: TypeError, ValueError, AttributeError: it is none; a program may send anything."""
+    return content.encode() if is_text else base64.b64decode(content)
 
 
 def _kitty(encoded: str) -> str:

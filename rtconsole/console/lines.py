@@ -7,12 +7,16 @@ line they are in.
 
 import re
 
-# ECMA-48: control sequences, and strings such as a title or a hyperlink (OSC 8).
+# ECMA-48: control sequences, and strings such as a title or a hyperlink (OSC 8). One that is
+# never ended is looked through once, up to the next escape that is not doubled (as tmux has it).
 _ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x1b\\|\x07)|[ -/]*[0-~])", re.DOTALL
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
+    r"|[\]PX^_](?:[^\x07\x1b]|\x1b\x1b)*+(?:\x1b\\|\x07)"
+    r"|[ -/]*[0-~])"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]{0,4096}|[ -/]*)?$")
+# The end of it may come with the next piece; but it is in the same line, or nowhere.
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]{0,4096}|[ -/]*)?\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 _NEEDS_CARE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RESET = "\x1b[0m"

@@ -5,6 +5,7 @@ Looking wakes no process: what is shown is in their connection files, and the sy
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
@@ -69,7 +70,8 @@ class Picker:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_REFRESH)
-            self._found = await loop.run_in_executor(None, self._look, self._found)
+            with suppress(Exception):  # protects the list: the next look may succeed
+                self._found = await loop.run_in_executor(None, self._look, self._found)
             self._keep_choice()
             self._app.invalidate()
 

@@ -6,37 +6,27 @@ clears the line, so that the terminal is never without an editable prompt.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.document import Document
-from prompt_toolkit.enums import DEFAULT_BUFFER, EditingMode
-from prompt_toolkit.filters import Condition, has_completions, has_focus, has_selection
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
 from prompt_toolkit.history import History
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding import KeyPressEvent
 from prompt_toolkit.lexers import DynamicLexer, PygmentsLexer, SimpleLexer
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.shortcuts import CompleteStyle
 
+from .keys import Actions, bindings
 from .screen import Screen
 
-_INDENT = "    "
-
-
-class Actions(Protocol):
-    """What keys do beyond editing."""
-
-    def run_cell(self, code: str) -> None: ...
-    def interrupt(self) -> bool:
-        """Ctrl-C: true if there was something to interrupt."""
-
-    def leave(self) -> None: ...
-    def toggle_output(self) -> None: ...
-    def inspect(self, document: Document) -> None: ...
+# Rows for a menu of completions, where there are as many.
+_MENU = 8
 
 
 class Question(NamedTuple):
@@ -83,12 +73,12 @@ class Prompt:
             complete_while_typing=False,
             complete_style=CompleteStyle.COLUMN,
             enable_history_search=True,
-            enable_open_in_editor=True,
+            enable_open_in_editor=~asks,
             enable_suspend=True,
             tempfile_suffix=".py",
             history=history,
             is_password=Condition(lambda: self._question is not None and self._question.password),
-            key_bindings=self._keys(~asks),
+            key_bindings=bindings(self, actions, ~asks),
             lexer=DynamicLexer(lambda: plain if self._question else python),
             prompt_continuation=_continuation,
             color_depth=None if screen.has_colours else ColorDepth.DEPTH_1_BIT,
@@ -113,8 +103,24 @@ class Prompt:
         return self._session.app.is_running
 
     @property
+    def is_away(self) -> bool:
+        """Whether a pager or an editor has the terminal, and what is typed."""
+        return self._session.app._running_in_terminal
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether what is typed answers a question."""
+        return self._question is not None
+
+    @property
     def _buffer(self) -> Buffer:
         return self._session.default_buffer
+
+    def begin(self, document: Document | None = None) -> None:
+        """Begin another line: as a new prompt would, with vi keys in insert mode."""
+        self._buffer.reset(document)
+        self._session.app.vi_state.reset()
+        self._session.app.invalidate()
 
     # -- questions -----------------------------------------------------------------------
 
@@ -127,8 +133,7 @@ class Prompt:
         if self._question is None:
             self._kept = self._buffer.document
         self._question = question  # at most one waits in practice; the newest is shown
-        self._buffer.reset()
-        self._session.app.invalidate()
+        self.begin()
         try:
             return await question.answer
         finally:
@@ -137,10 +142,9 @@ class Prompt:
 
     def _close_question(self) -> None:
         self._question = None
-        self._buffer.reset(self._kept)
-        self._session.app.invalidate()
+        self.begin(self._kept)
 
-    def _answer(self, text: str) -> None:
+    def answer(self, text: str) -> None:
         """Answer the question; what is typed from now on is a cell again."""
         question = self._question
         if question is not None:
@@ -154,7 +158,7 @@ class Prompt:
         if self._question is not None:
             self._kept = Document(text)
         else:
-            self._buffer.reset(Document(text))
+            self.begin(Document(text))
 
     # -- appearance ----------------------------------------------------------------------
 
@@ -164,19 +168,25 @@ class Prompt:
             fragments += [*to_formatted_text(ANSI(unfinished)), ("", "\n")]
         if self._question is not None:
             return [*fragments, *to_formatted_text(ANSI(self._question.text))]
-        label = self.label(get_app().output.get_size().columns)
+        size = get_app().output.get_size()
+        # what does not fit at all is not drawn: a menu, on a terminal of few rows
+        self._session.reserve_space_for_menu = max(1, min(_MENU, size.rows - len(fragments) - 2))
+        label = self.label(size.columns)
         return [*fragments, *to_formatted_text(ANSI(label))]
-
-    # -- keys ----------------------------------------------------------------------------
 
     def _accept(self, buffer: Buffer) -> bool:
         """Take what was entered. Returns whether it stays in the line: never."""
+        if self._question is not None:  # Alt-Enter, and what else accepts a line
+            text, buffer.text = buffer.text, ""  # no cell, and nothing for the history
+            asyncio.get_running_loop().call_soon(self.answer, text)
+            return False
+        self._session.app.vi_state.reset()  # as a new prompt would
         buffer.text = buffer.text.rstrip()  # the history gets it after this
         if buffer.text:
             self._actions.run_cell(buffer.text)
         return False
 
-    def _enter(self, event: KeyPressEvent) -> None:
+    def enter(self, event: KeyPressEvent) -> None:
         """End the line, or the cell if it is complete."""
         buffer = event.current_buffer
         state = buffer.complete_state
@@ -185,68 +195,20 @@ class Prompt:
             return
         document = buffer.document
         if self._question is not None:
-            self._answer(document.text)
+            self.answer(document.text)
             return
         after = document.text_after_cursor
         if "\n" in after and after.strip():  # inside a cell
             buffer.newline()
             return
-        status, indent = self._transformer.check_complete(document.text)
+        try:
+            status, indent = self._transformer.check_complete(document.text)
+        except Exception:  # protects the line: Python judges there what cannot be judged here
+            status, indent = "complete", None
         if status == "incomplete":
             buffer.insert_text("\n" + " " * (indent or 0))
             return
         buffer.validate_and_handle()
-
-    def _keys(self, is_code: Condition | Any) -> KeyBindings:
-        keys = KeyBindings()
-        here = has_focus(DEFAULT_BUFFER)
-
-        keys.add("enter", filter=here & ~has_selection)(self._enter)
-
-        @keys.add("escape", "enter", filter=here & is_code)
-        def _(event: KeyPressEvent) -> None:
-            event.current_buffer.validate_and_handle()
-
-        @keys.add("c-c", eager=True)
-        @keys.add("<sigint>", eager=True)
-        def _(event: KeyPressEvent) -> None:
-            if not self._actions.interrupt():
-                event.app.layout.focus(DEFAULT_BUFFER)
-                self._buffer.reset()
-
-        @keys.add("c-d", filter=here)
-        def _(event: KeyPressEvent) -> None:
-            if event.current_buffer.text:
-                event.current_buffer.delete()
-            elif self._question is not None:
-                self._answer("\x04")
-            else:
-                self._actions.leave()
-
-        @keys.add("c-\\", eager=True)
-        def _(event: KeyPressEvent) -> None:
-            self._actions.leave()
-
-        @keys.add("f4", eager=True)
-        @keys.add("c-o", eager=True)
-        def _(event: KeyPressEvent) -> None:
-            self._actions.toggle_output()
-
-        @keys.add("tab", filter=here & is_code)
-        def _(event: KeyPressEvent) -> None:
-            buffer = event.current_buffer
-            if buffer.complete_state is not None:
-                buffer.complete_next()
-            elif not buffer.document.current_line_before_cursor.strip():
-                buffer.insert_text(_INDENT)
-            else:
-                buffer.start_completion(insert_common_part=True)
-
-        @keys.add("s-tab", filter=here & is_code & ~has_completions)
-        def _(event: KeyPressEvent) -> None:
-            self._actions.inspect(event.current_buffer.document)
-
-        return keys
 
 
 def _continuation(width: int, line: int, wraps: int) -> str:

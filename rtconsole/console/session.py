@@ -11,7 +11,7 @@ from prompt_toolkit.output import Output
 
 from rtconsole.client import pid_of, program_of
 from rtconsole.conversation import Connection
-from rtconsole.errors import Gone
+from rtconsole.errors import Gone, RtconsoleError
 
 from . import helpers
 from .cells import Cells
@@ -19,7 +19,9 @@ from .completion import KernelCompleter, inspect
 from .interrupts import Interrupts
 from .lines import RESET
 from .prompt import Prompt
+from .questions import Questions
 from .screen import CYAN, DIM, GREEN, YELLOW, Screen
+from .tasks import Tasks, told
 from .view import View
 from .watch import Watch
 
@@ -77,61 +79,69 @@ class Session:
         )
         self.watch = Watch(self.connection, pid, file, self._warn, self._end)
         self.watch.is_waiting = lambda: self.cells.current is not None
-        self._interrupts = Interrupts(self.cells, self.prompt, self.screen, self._spawn)
-        self._asking: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(self._warn, self._fail)
+        self._interrupts = Interrupts(self.cells, self.prompt, self.screen, self._tasks.spawn)
         self._last_words = ""
+        self._is_left = False
+        self._fault: Exception | None = None
+        self.connection.on_fault = self._on_fault
         self.connection.on_iopub = self._on_iopub
-        self.connection.on_stdin = self._on_input_request
+        self.connection.on_stdin = Questions(
+            self.connection, self.cells, self.prompt, self.screen, self._tasks.spawn
+        ).on_request
 
     async def run(self) -> None:
         """Attach, and stay until the person leaves or the process ends.
 
         Raises:
             Gone: the process ended before it answered.
+            RtconsoleError: something of ours failed.
         """
         self.connection.open()
-        watching = asyncio.create_task(self.watch.run())
-        running: asyncio.Task[None] | None = None
+        asyncio.get_running_loop().set_exception_handler(self._tasks.on_loop_error)
+        self._tasks.spawn(self.watch.run(), is_vital=True)
         try:
-            await self._greet()
-            running = asyncio.create_task(self._run_cells())
-            await self.prompt.run()
+            if await self._greet():
+                self._tasks.spawn(self._run_cells(), is_vital=True)
+                await self.prompt.run()
         except EOFError:  # the terminal is gone
             pass
         finally:
-            tasks = [watching, *self._tasks, *([running] if running else [])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._tasks.end()
             self.cells.delete_subshell()
             await self.connection.close()
             self.screen.finish()
+        if self._fault is not None:
+            raise RtconsoleError(
+                f"the console failed, {self.watch.name} goes on: {told(self._fault)}"
+            )
         if self._last_words:
             self.screen.note(self._last_words, YELLOW)
         else:
             self.screen.note(f"left {self.watch.name}, which goes on")
         self.screen.finish()
 
-    async def _greet(self) -> None:
-        """Wait for the kernel and show its banner."""
+    async def _greet(self) -> bool:
+        """Wait for the kernel and show its banner; false if the person left meanwhile."""
         _, answer = self.connection.send("control", "kernel_info_request", {})
         began = time.monotonic()
-        told = False
+        is_told = False
         while True:
-            try:
-                reply = await asyncio.wait_for(asyncio.shield(answer), 0.1)
+            await asyncio.wait([answer], timeout=0.1)
+            if self._last_words:  # perhaps just after it answered: there is no prompt to stop yet
+                raise Gone(self._last_words + ("" if answer.done() else ", before it answered"))
+            if self._is_left or self._fault is not None:
+                return False
+            if answer.done():
+                reply = answer.result()
                 break
-            except TimeoutError:
-                pass
-            if self._last_words:
-                raise Gone(f"{self._last_words}, before it answered")
-            if not told and time.monotonic() - began > _WAKING:
-                told = True
+            if not is_told and time.monotonic() - began > _WAKING:
+                is_told = True
                 self.screen.note(f"waiting for {self.watch.name} to answer; Ctrl-C gives up")
         self.watch.is_greeted = True
         self.screen.show(str(reply.get("banner", "")).rstrip("\n"))
         self.screen.note("F4 or Ctrl-O: the program's output off and on. Ctrl-D leaves.")
+        return True
 
     # -- what the prompt's keys do -------------------------------------------------------
 
@@ -147,14 +157,20 @@ class Session:
 
     def leave(self) -> None:
         """Leave without asking; the program goes on, and so does a cell."""
+        self._is_left = True
         self.prompt.stop()
+
+    def on_quit(self) -> None:
+        """Ctrl-\\ while it is no key: no prompt yet, or a pager or an editor that may heed it."""
+        if not self.prompt.is_away:
+            self.leave()
 
     def toggle_output(self) -> None:
         state = "shown" if self.view.toggle_quiet() else "not shown"
         self.screen.note(f"(the program's output is {state})")
 
     def inspect(self, document: Document) -> None:
-        self._spawn(self._inspect(document))
+        self._tasks.spawn(self._inspect(document))
 
     async def _inspect(self, document: Document) -> None:
         if not self.can_ask():
@@ -183,28 +199,6 @@ class Session:
         else:
             self.view.show(message)
 
-    def _on_input_request(self, message: dict[str, Any]) -> None:
-        content = message["content"]
-        if self._asking is not None:
-            self._asking.cancel()
-        self._asking = self._spawn(
-            self._answer(str(content.get("prompt", "")), bool(content.get("password")))
-        )
-
-    async def _answer(self, text: str, password: bool) -> None:
-        """Ask what a cell asks for; taken back if the cell ends without the answer."""
-        cell = self.cells.current
-        question = asyncio.create_task(self.prompt.ask(text, password))
-        waiting: list[asyncio.Future[Any]] = [question, *([cell.done] if cell else [])]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if question.done():
-                answer = question.result()
-                self.screen.show(text + ("" if password or answer == "\x04" else answer))
-                self.connection.answer_input(answer)
-        finally:
-            question.cancel()
-
     async def _run_cells(self) -> None:
         """Run what is typed, one cell after the other."""
         while True:
@@ -218,7 +212,10 @@ class Session:
                 self.view.end_lines()
                 self.screen.hurry(False)
                 for payload in cell.done.result().get("payload", []):
-                    await helpers.obey(payload, self.prompt, self.screen)
+                    try:
+                        await helpers.obey(payload, self.prompt, self.screen)
+                    except Exception as error:  # protects the next cells: it may be anything
+                        self._warn(f"(what the cell asks for cannot be done: {told(error)})")
             self._refresh()
 
     # -- appearance, and the end ---------------------------------------------------------
@@ -240,11 +237,16 @@ class Session:
         self._last_words = text
         self.prompt.stop()
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _on_fault(self, error: Exception, is_end: bool) -> None:
+        if is_end:
+            self._fail(error)
+        else:
+            self._warn(f"(a message of the program's cannot be shown: {told(error)})")
+
+    def _fail(self, error: Exception) -> None:
+        """Something of ours failed, without which the console is of no use."""
+        self._fault = self._fault or error
+        self.prompt.stop()
 
 
 def label(name: str, pid: int, number: str, columns: int, busy: bool, is_beside: bool) -> str:

@@ -233,6 +233,26 @@ class Shell(ZMQInteractiveShell):
         for folder in self.tempdirs:
             folder.rmdir()
 
+    # -- what takes the process for a notebook's ---------------------------------------
+
+    def enable_gui(self, gui: Any = None) -> None:
+        """Run no toolkit's event loop in the kernel's thread; the program's is its own.
+
+        The original looks for ipykernel's application, which is not there, and fails also where
+        there is nothing to do (``%matplotlib inline``).
+
+        Raises:
+            UsageError: one is asked for.
+        """
+        if gui not in (None, "inline", "asyncio"):
+            raise UsageError(f"a console runs no event loop of {gui}'s, but beside the program's.")
+
+    def debugger(self, force: bool = False) -> None:
+        """As the original, but to complain is not for the program's log: see ``complaints``."""
+        if (force or self.call_pdb) and not hasattr(_shells_sys(), "last_traceback"):
+            raise UsageError("No traceback has been produced, nothing to debug.")
+        super().debugger(force)
+
     # -- other processes -----------------------------------------------------------
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
@@ -288,6 +308,11 @@ class Shell(ZMQInteractiveShell):
         if result is not None:
             result.error_in_exec = error
         return True
+
+
+def _shells_sys() -> Any:
+    """Return what goes by the name ``sys`` in IPython's shell: see ``hostsys``."""
+    return vars(sys.modules[InteractiveShell.__module__])["sys"]
 
 
 # What the interpreter adds to the globals of code it runs (exec, a warning), and the
