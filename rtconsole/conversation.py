@@ -100,8 +100,18 @@ class Connection:
         future = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda _: self._waiting.pop(request_id, None))
         self._waiting[request_id] = future
-        getattr(self._client, f"{channel}_channel").send(message)
+        self._put(channel, message)
         return request_id, future
+
+    def _put(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message by the asynchronous socket.
+
+        Not by the channel's own ``send``, which goes past it: to send takes note of what has
+        arrived meanwhile, and who waits for that in the event loop is told of it by nobody. It
+        would not be read, nor would what comes after it. (zmq_getsockopt(3), ZMQ_FD.)
+        """
+        socket = getattr(self._client, f"{channel}_channel").socket
+        socket.send_multipart(self._client.session.serialize(message))
 
     async def request(
         self,
@@ -121,7 +131,7 @@ class Connection:
 
     def answer_input(self, value: str) -> None:
         """Answer the input_request that waits."""
-        self._client.input(value)
+        self._put("stdin", self._client.session.msg("input_reply", {"value": value}))
 
     async def _read(self, name: str, handle: Callable[[dict[str, Any]], None]) -> None:
         channel = getattr(self._client, f"{name}_channel")

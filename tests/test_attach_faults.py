@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 
 import pytest
 from attaching import Attach, has
@@ -211,6 +212,24 @@ def test_leaving_before_the_first_answer(counter: Program, attach: Attach, how: 
         terminal.expect(rf"left counter.py \({counter.pid}\), which goes on$")
     finally:
         counter.signal(signal.SIGCONT)
+
+
+def test_an_answer_that_arrives_while_something_is_sent_is_read(counter: Program) -> None:
+    from rtconsole.conversation import Connection
+
+    async def converse() -> None:
+        connection = Connection(counter.info)
+        connection.open()
+        await connection.request("control", "kernel_info_request", {}, PATIENCE)
+        for channel in ("control", "shell") * 10:
+            _, first = connection.send(channel, "connect_request", {})
+            await asyncio.sleep(0)
+            time.sleep(0.02)  # it arrives, and nobody has looked
+            _, second = connection.send(channel, "connect_request", {})
+            await asyncio.wait_for(asyncio.gather(first, second), 5)
+        await connection.close()
+
+    asyncio.run(converse())
 
 
 def test_no_task_of_a_session_or_connection_dies_without_a_word() -> None:
