@@ -22,7 +22,7 @@ async def obey(payload: dict[str, Any], prompt: Prompt, screen: Screen) -> None:
     elif source == "set_next_input":
         prompt.put(str(payload.get("text", "")))
     elif source == "edit_magic":
-        filename = str(payload["filename"])
+        filename = os.path.abspath(str(payload["filename"]))
         if not os.path.isdir(os.path.dirname(filename)):  # of a container, or over ssh
             screen.note(f"({filename} is not on this machine: it cannot be edited here)")
             return

@@ -4,22 +4,22 @@ They call ``logging.error``, which writes to the program's log; and where the ro
 handler it is given one, after which the program's own ``logging.basicConfig`` does nothing.
 """
 
-import importlib
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from IPython.core.magics import auto, basic, code, config, execution
+
 from .cell import running
 
 # They say `from logging import error`.
-_MODULES = ("auto", "basic", "code", "config", "execution")
+_MODULES: tuple[Any, ...] = (auto, basic, code, config, execution)
 
 
 def routes() -> list[tuple[ModuleType, str, Callable[[Any], Any]]]:
     """Return owner, name and maker of the routers for :class:`.cell.Routes`."""
-    modules = (importlib.import_module(f"IPython.core.magics.{name}") for name in _MODULES)
-    return [(module, "error", _error) for module in modules if hasattr(module, "error")]
+    return [(module, "error", _error) for module in _MODULES if hasattr(module, "error")]
 
 
 def _error(original: Callable[..., None]) -> Callable[..., None]:
