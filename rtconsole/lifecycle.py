@@ -137,6 +137,7 @@ def at_fork(_: None, phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
     global _turn, _forker, _depth, _inherited, has_dead_frames
     me = _own.get_ident()
+    take_locks = _let_go_of_locks() if phase == "before" and _forker != me else bool
     if phase == "before":
         if _forker == me:
             _depth += 1
@@ -152,6 +153,7 @@ def at_fork(_: None, phase: str) -> None:
     try:
         listener.current = _PHASES[phase](found)
     finally:
+        take_locks()
         if phase == "after in parent" and _forker == me:
             _depth -= 1
             if not _depth:
@@ -197,17 +199,34 @@ def hold_imports(self: Listener | None) -> None:
     if self is None or self.state != BOOTING or me in _at_gate:
         return
     _at_gate.add(me)
-    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
     deadline = monotonic() + LONGEST_IMPORT
     while not self.gate_taken and monotonic() < deadline:
         if self.gate.acquire(timeout=_GATE_LOOK):
             self.gate_taken = True
-    for name in filter(_is_imported, missing):
-        # Imported while we waited: its hook for after the fork will be called and release
-        # this lock; the one for before, which takes it, may not have been.
-        lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
-        if not getattr(lock, "_is_owned", bool)():
-            lock.acquire(blocking=False)
+
+
+def _let_go_of_locks() -> "Callable[[], object]":
+    """Let go of ``logging``'s lock, which its hook has taken, while others may wait for it.
+
+    Return a function that takes what is released after the fork: also where a boot is importing
+    the module, and its hook for before the fork was not called.
+    """
+    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
+    logs: Any = getattr(sys.modules.get("logging"), "_lock", None)
+    if let_go := getattr(logs, "_is_owned", bool)():
+        logs.release()
+
+    def take() -> None:
+        if let_go:
+            logs.acquire()
+        for name in filter(_is_imported, _LOCKED_IN_FORKS):
+            lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
+            if hasattr(lock, "_is_owned"):
+                lock._is_owned() or lock.acquire()
+            elif name in missing:
+                lock.acquire(blocking=False)
+
+    return take
 
 
 def _is_imported(name: str) -> bool:

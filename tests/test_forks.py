@@ -482,6 +482,40 @@ def test_threads_that_fork_at_the_same_time(launch: Launcher, visited: bool) -> 
     assert program.stderr == ""
 
 
+def test_threads_that_fork_while_a_boot_imports_logging(launch: Launcher) -> None:
+    """Its hooks take a lock, and release it, which it uses itself when it is imported."""
+    program = launch(
+        """
+        import os, sys, threading, time
+        codes, go = [], threading.Event()
+        def fork():
+            go.wait()
+            pid = os.fork()
+            if pid == 0: os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        threads = [threading.Thread(target=fork) for _ in range(16)]
+        for thread in threads: thread.start()
+        print("begins", flush=True)
+        logging = None
+        while not hasattr(logging, "_at_fork_reinit_lock_weakset"):  # just before its hooks
+            logging = sys.modules.get("logging")
+        go.set()
+        for thread in threads: thread.join()
+        print(set(codes), len(codes), flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        python=[sys.executable, "-W", "ignore::DeprecationWarning"],
+        cwd=launch.home,
+    )
+    program.wait_for_output("begins")
+    with program.client() as client:
+        program.wait_for_output("{7} 16")
+        assert client.value("logging.getLogger().name") == "root"
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
 def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
