@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 # Seconds that a fork may wait for us: for the parked thread to be gone, for one import.
 LONGEST_STOP = 0.5
 LONGEST_IMPORT = 5.0
-# And between two looks whether another fork holds the boot already.
-_GATE_LOOK = 0.01
+_GATE_LOOK = 0.01  # and between two looks whether another fork holds the boot already
 
 # for the listener
 asked_first, rung, is_over = renewal.asked_first, renewal.rung, renewal.is_over
