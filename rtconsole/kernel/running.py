@@ -168,6 +168,8 @@ class RunningKernel:
         await self._stopped.wait()
 
     def _build(self, loop: Any) -> None:
+        import threading
+
         import zmq
         from ipykernel.control import ControlThread
         from zmq.eventloop.zmqstream import ZMQStream
@@ -181,6 +183,8 @@ class RunningKernel:
         log = _log()
         loops.keep_errors(loop, log)
         hostsys.own_loops(self._threads, lambda: loops.new_loop(log))
+        if self.programs_completer is None:
+            hostsys.keep_no_stream()
         info, context = self._info, self._context
         session = Session(
             key=info["key"].encode(),
@@ -239,6 +243,8 @@ class RunningKernel:
         for thread in (publisher, control, shell_channel):
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
+        ours = publisher.thread, control, shell_channel, self._heart, threading.current_thread()
+        hostsys.forget_streams(kernel, ours)
         self.host_sys = hostsys.install(
             self._threads,
             log,
