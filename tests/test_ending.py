@@ -224,5 +224,5 @@ def test_what_destructors_print_is_written_out(launch: Launcher, stays: bool) ->
     (launch.home / "go").touch()
     (launch.home / "end").touch()
     assert program.wait() == 0
-    assert program.stdout == "written out when it is let go\\nend of an object\\n"
+    assert program.stdout == "written out when it is let go\nend of an object\n"
     assert program.stderr == "and a part of a line"
