@@ -38,11 +38,10 @@ _holds_first = False
 has_dead_frames = False
 
 
-def _unusual(name: str) -> "Callable[..., Any]":
+def _unusual(name: str, module: str = "unusual") -> "Callable[..., Any]":
     def function(*arguments: "Any", **options: "Any") -> "Any":
-        from . import unusual
-
-        return getattr(unusual, name)(*arguments, **options)
+        imported = __import__(f"{__package__}.{module}", fromlist=(name,))
+        return getattr(imported, name)(*arguments, **options)
 
     return function
 
@@ -50,9 +49,10 @@ def _unusual(name: str) -> "Callable[..., Any]":
 open_unusually = _unusual("open_it")
 tcp_socket, bind_anyway = _unusual("tcp_socket"), _unusual("bind_anyway")
 rename_anyway, link_anyway = _unusual("rename_anyway"), _unusual("link_anyway")
-park_without_signals = _unusual("park_without_signals")
 close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
-leave_alone = _unusual("leave_alone")
+park_without_signals, leave_alone = _unusual("park_without_signals"), _unusual("leave_alone")
+_expect_threading = _unusual("expect_threading", "inherited")
+_end_with_this_thread = _unusual("end_with_this_thread", "inherited")
 
 
 def sweep(_: None, files: str, sockets: str) -> None:
@@ -359,9 +359,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     if "rtconsole.descriptors" in sys.modules:
         sys.modules["rtconsole.descriptors"].after_fork_in_child()
     if "RTCONSOLE_EAGER" in os.environ:
-        from . import inherited
-
-        inherited.expect_threading()
+        _expect_threading()
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:
@@ -384,6 +382,8 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             fresh.folders = self.folders
     if fresh is not None:
         fresh.open()
+        if self is not None and _own.get_ident() != self.main_thread_id:
+            _end_with_this_thread()
         leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
 

@@ -516,6 +516,50 @@ def test_threads_that_fork_while_a_boot_imports_logging(launch: Launcher) -> Non
     assert program.stderr == ""
 
 
+@pytest.mark.parametrize("visited", ["neither", "parent", "child"])
+def test_a_child_that_a_thread_forked_ends_with_that_thread(launch: Launcher, visited: str) -> None:
+    """No interpreter ends then, nor is there a call of exit: its last thread is gone."""
+    program = launch(
+        """
+        import os, sys, threading, time
+        def wait(name):
+            while not os.path.exists(name): time.sleep(0.01)
+        def fork():
+            global child
+            child = os.fork()
+            if child == 0:
+                wait("child")
+                sys.exit(3)  # of the thread
+            print("forked", child, flush=True)
+            print("ended", os.waitpid(child, 0)[1], flush=True)
+        wait("parent")
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        """,
+        python=[sys.executable, "-W", "ignore::DeprecationWarning"],
+        cwd=launch.home,
+    )
+    clients = []
+    try:
+        if visited == "parent":
+            clients.append(Client(program.connection_file).ready())
+        (launch.home / "parent").touch()
+        program.wait_for_output("forked")
+        child = program.connection_file_of(int(program.stdout.split()[1]))
+        wait_for(child.exists, "the child's console")
+        if visited == "child":
+            clients.append(Client(child).ready())
+        (launch.home / "child").touch()
+        program.wait_for_output("ended 0")
+        assert program.wait() == 0
+        assert not child.exists()
+    finally:
+        (launch.home / "child").touch()
+        for client in clients:
+            client.close()
+
+
 def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

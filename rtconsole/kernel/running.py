@@ -286,6 +286,13 @@ class RunningKernel:
         """Tell whether the calling thread is one of the kernel's."""
         return get_ident() in self._threads
 
+    def is_left_alone(self) -> bool:
+        """Tell whether there is no thread of the program's but the one that asks."""
+        import threading
+
+        ours = {*self._threads, self._heart.ident, get_ident()}
+        return all(thread.ident in ours for thread in threading.enumerate())
+
     def abandon(self) -> set[int]:
         """In a forked child: none of the threads is here; let no destructor touch anything.
 
