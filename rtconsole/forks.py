@@ -14,6 +14,7 @@ from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Seconds that a fork may wait for one import, and for another fork.
@@ -44,6 +45,7 @@ def at_fork(phase: str) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
     global _turn, _forker, _depth, _inherited, has_dead_frames
     me = _own.get_ident()
+    take_locks = _let_go_of_locks() if phase == "before" and _forker != me else bool
     if phase == "before":
         if _forker == me:
             _depth += 1
@@ -60,6 +62,7 @@ def at_fork(phase: str) -> None:
     try:
         listener.current = _PHASES[phase](found)
     finally:
+        take_locks()
         if phase == "after in parent" and _forker == me:
             _depth -= 1
             if not _depth:
@@ -104,17 +107,34 @@ def hold_imports(self: Listener | None) -> None:
     if self is None or me in _at_gate:
         return
     _at_gate.add(me)
-    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
     deadline = monotonic() + _LONGEST_IMPORT
     while not self.gate_taken and monotonic() < deadline:
         if self.gate.acquire(timeout=_GATE_LOOK):
             self.gate_taken = True
-    for name in filter(_is_imported, missing):
-        # Imported while we waited: its hook for after the fork will be called and release
-        # this lock; the one for before, which takes it, may not have been.
-        lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
-        if not getattr(lock, "_is_owned", bool)():
-            lock.acquire(blocking=False)
+
+
+def _let_go_of_locks() -> "Callable[[], object]":
+    """Let go of ``logging``'s lock, which its hook has taken, while others may wait for it.
+
+    Return a function that takes what is released after the fork: also where a boot is importing
+    the module, and its hook for before the fork was not called.
+    """
+    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
+    logs: Any = getattr(sys.modules.get("logging"), "_lock", None)
+    if let_go := getattr(logs, "_is_owned", bool)():
+        logs.release()
+
+    def take() -> None:
+        if let_go:
+            logs.acquire()
+        for name in filter(_is_imported, _LOCKED_IN_FORKS):
+            lock = getattr(sys.modules[name], _LOCKED_IN_FORKS[name])
+            if hasattr(lock, "_is_owned"):
+                lock._is_owned() or lock.acquire()
+            elif name in missing:
+                lock.acquire(blocking=False)
+
+    return take
 
 
 def _booting(self: Listener | None) -> Listener | None:
@@ -252,6 +272,10 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             fresh.folders = self.folders
     if fresh is not None:
         fresh.open()
+        if self is not None and _own.get_ident() != self.main_thread_id:
+            from . import inherited
+
+            inherited.end_with_this_thread()
         leftovers.sweep(os.path.dirname(fresh.connection_file))
     return fresh
 

@@ -97,3 +97,42 @@ def forget_imports(threads: "set[int]") -> None:
             spec = getattr(sys.modules.get(name), "__spec__", None)
             if getattr(spec, "_initializing", False):
                 del sys.modules[name]
+
+
+class _End:
+    """Ends the console with the thread in whose locals this is."""
+
+    def __init__(self) -> None:
+        from . import lifecycle, listener  # now: at the end is no time for it
+
+        self._lifecycle: Any = lifecycle
+        self._listener: Any = listener
+
+    def __del__(self) -> None:
+        try:
+            found = self._listener.current
+            if found is None or found.info["rtconsole"]["pid"] != os.getpid():
+                return
+            if found.state == self._listener.PARKED:
+                self._lifecycle.stop()
+            elif found.kernel is not None and found.kernel.is_left_alone():
+                found.forget_file()
+                os._exit(0)
+        except Exception as error:  # protects the program's end
+            self._listener.note("a child's only thread ends", error)
+
+
+_locals: "Any" = None
+
+
+def end_with_this_thread() -> None:
+    """Close the console when this thread ends: one of the program's, which has forked.
+
+    No interpreter ends then, but the process does, with its last thread and status 0
+    (pthread_exit(3)): which must not be ours.
+    """
+    global _locals
+    import _thread
+
+    _locals = vars(_thread)["_local"]()
+    _locals.end = _End()

@@ -20,32 +20,47 @@ def boot(self: Listener) -> None:
         with self.gate:
             if not _import_first():
                 _import_first()
-        from . import native, room, turns
+        from . import descriptors, native, turns
 
         turns.shorten()
         native.wait_while_importing()
-        with self.gate:
-            _import_collections_abc()
-            try:
-                import resource  # noqa: F401, for who looks whether there is room
-            except ImportError:  # Windows
-                pass
+        release = descriptors.hold_streams()  # what is imported is read by a descriptor
+        try:
+            with self.gate:
+                _import_collections_abc()
+                try:
+                    import resource  # noqa: F401, for who looks whether there is room
+                except ImportError:  # Windows
+                    pass
+        finally:
+            release()
         if not _can_be_spared(self):
             return
-        room.check_memory()
-        room.check_forks()
-        greenlets = native.is_wanted()
+        release = descriptors.hold_streams()
         try:
-            with self.gate, native.module_locks(greenlets):
-                from .kernel import boot
-        except ImportError as error:  # beside an import of the program: see kernel.importing
-            note("importing the boot again", error)
-            native.sleep(0.1)
-            with self.gate:
-                from .kernel import boot
-        boot.launch(self, greenlets, forks.hold_imports_first, boot_failed)
+            _launch(self)
+        finally:
+            release()  # the kernel's thread holds them as its first act
     except BaseException as error:  # protects the program: the console's fault ends here
         boot_failed(self, error)
+
+
+def _launch(self: Listener) -> None:
+    """Start the kernel's threads, if there is room for them."""
+    from . import native, room
+
+    room.check_memory()
+    room.check_forks()
+    greenlets = native.is_wanted()
+    try:
+        with self.gate, native.module_locks(greenlets):
+            from .kernel import boot
+    except ImportError as error:  # beside an import of the program: see kernel.importing
+        note("importing the boot again", error)
+        native.sleep(0.1)
+        with self.gate:
+            from .kernel import boot
+    boot.launch(self, greenlets, forks.hold_imports_first, boot_failed)
 
 
 def _import_first() -> bool:

@@ -6,6 +6,7 @@ Imported by programs under test; standard library only, and it leaves no trace i
 import builtins
 import decimal
 import faulthandler
+import fcntl
 import gc
 import getpass
 import hashlib
@@ -32,8 +33,9 @@ import warnings
 
 MODULES = (
     *(pdb, getpass, linecache, inspect, io, socket, time, subprocess, traceback),
-    *(multiprocessing, os, threading, signal, warnings, logging, random, locale),
+    *(multiprocessing, os, threading, signal, warnings, logging, random, locale, sys),
 )
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 # Set by whatever code runs last, or counted by the interpreter.
 _RESTLESS = frozenset(("_name", "__warningregistry__", "_active", "_counter", "_cache"))
 
@@ -69,11 +71,11 @@ def take(main):
     for name, value in vars(builtins).items():
         state[f"builtins.{name}"] = id(value)
     for name, value in main.items():
-        if not name.startswith("__"):
+        if name != "__warningregistry__":
             state[f"__main__.{name}"] = id(value)
     for module in MODULES:
         for name, value in list(vars(module).items()):
-            if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+            if isinstance(value, _FUNCTIONS):
                 state[f"{module.__name__}.{name}"] = id(value)
     state["__main__"] = sorted(main)
     state["os.environ"] = dict(os.environ)
@@ -91,6 +93,10 @@ def _signals(state):
     if wakeup != -1:
         signal.set_wakeup_fd(wakeup)
     state["wakeup fd"] = wakeup
+    if sys.platform == "linux":  # for signals that Python knows of no handler of, too
+        with open("/proc/self/status") as file:
+            kept = [line for line in file if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
+        state["signals, as the system says"] = kept
     for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"):
         state[name] = signal.getitimer(getattr(signal, name))
 
@@ -124,8 +130,10 @@ def _rest(state):
         state["asyncio running loop"] = repr(asyncio.events._get_running_loop())
         for place in (asyncio.events, asyncio.runners, asyncio.tasks, asyncio.BaseEventLoop):
             for name, value in list(vars(place).items()):
-                if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+                if isinstance(value, _FUNCTIONS):
                     state[f"asyncio {place.__name__}.{name}"] = id(value)
+    state["time zone"] = (time.tzname, time.timezone, time.localtime(0)[:])
+    state["flags of standard streams"] = [fcntl.fcntl(fd, fcntl.F_GETFL) for fd in range(3)]
     state["locale"] = locale.setlocale(locale.LC_ALL)
     state["cwd"] = os.getcwd()
     umask = os.umask(0)
@@ -155,8 +163,8 @@ def differences(before, after):
         old, new = before.get(what, "absent"), after.get(what, "absent")
         if old == new or (what.startswith(added) and old == "absent" and not _has_handlers(new)):
             continue
-        if what.startswith("asyncio ") and old == "absent":
-            continue  # asyncio was not imported before
+        if what.startswith(("asyncio ", "numpy.")) and old == "absent":
+            continue  # was not imported before
         found.append((what, old, new))
     return found
 

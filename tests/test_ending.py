@@ -190,3 +190,39 @@ def test_each_import_of_a_boot_waits_for_a_program_that_ends(launch: Launcher) -
     with program.client() as client:
         assert client.run("[name for name, is_held in seen if not is_held]").result == "[]"
         assert client.run("len(seen) > 100").result == "True"
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["attached", "left"])
+def test_what_destructors_print_is_written_out(launch: Launcher, stays: bool) -> None:
+    # not by a flush: when the stream itself goes, as the interpreter's last objects do
+    program = launch(
+        """
+        import os, sys, time
+        class Told:
+            def __del__(self):
+                print("end of", self.name)
+                print("and a part of a line", end="", file=sys.stderr)
+        told = Told()
+        told.name, told.cycle = "an object", told
+        ours = sys.stdout
+        sys.stdout = open("text", "w")
+        print("written out when it is let go")
+        while not os.path.exists("go"): time.sleep(0.01)
+        sys.stdout = ours
+        print(open("text").read(), end="")
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("1 + 1")
+        client.run("1 / 0")
+        if stays:
+            (launch.home / "go").touch()
+            (launch.home / "end").touch()
+            assert program.wait() == 0
+    (launch.home / "go").touch()
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stdout == "written out when it is let go\nend of an object\n"
+    assert program.stderr == "and a part of a line"

@@ -482,6 +482,84 @@ def test_threads_that_fork_at_the_same_time(launch: Launcher, visited: bool) -> 
     assert program.stderr == ""
 
 
+def test_threads_that_fork_while_a_boot_imports_logging(launch: Launcher) -> None:
+    """Its hooks take a lock, and release it, which it uses itself when it is imported."""
+    program = launch(
+        """
+        import os, sys, threading, time
+        codes, go = [], threading.Event()
+        def fork():
+            go.wait()
+            pid = os.fork()
+            if pid == 0: os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        threads = [threading.Thread(target=fork) for _ in range(16)]
+        for thread in threads: thread.start()
+        print("begins", flush=True)
+        logging = None
+        while not hasattr(logging, "_at_fork_reinit_lock_weakset"):  # just before its hooks
+            logging = sys.modules.get("logging")
+        go.set()
+        for thread in threads: thread.join()
+        print(set(codes), len(codes), flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        python=[sys.executable, "-W", "ignore::DeprecationWarning"],
+        cwd=launch.home,
+    )
+    program.wait_for_output("begins")
+    with program.client() as client:
+        program.wait_for_output("{7} 16")
+        assert client.value("logging.getLogger().name") == "root"
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
+@pytest.mark.parametrize("visited", ["neither", "parent", "child"])
+def test_a_child_that_a_thread_forked_ends_with_that_thread(launch: Launcher, visited: str) -> None:
+    """No interpreter ends then, nor is there a call of exit: its last thread is gone."""
+    program = launch(
+        """
+        import os, sys, threading, time
+        def wait(name):
+            while not os.path.exists(name): time.sleep(0.01)
+        def fork():
+            global child
+            child = os.fork()
+            if child == 0:
+                wait("child")
+                sys.exit(3)  # of the thread
+            print("forked", child, flush=True)
+            print("ended", os.waitpid(child, 0)[1], flush=True)
+        wait("parent")
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        """,
+        python=[sys.executable, "-W", "ignore::DeprecationWarning"],
+        cwd=launch.home,
+    )
+    clients = []
+    try:
+        if visited == "parent":
+            clients.append(Client(program.connection_file).ready())
+        (launch.home / "parent").touch()
+        program.wait_for_output("forked")
+        child = program.connection_file_of(int(program.stdout.split()[1]))
+        wait_for(child.exists, "the child's console")
+        if visited == "child":
+            clients.append(Client(child).ready())
+        (launch.home / "child").touch()
+        program.wait_for_output("ended 0")
+        assert program.wait() == 0
+        assert not child.exists()
+    finally:
+        (launch.home / "child").touch()
+        for client in clients:
+            client.close()
+
+
 def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

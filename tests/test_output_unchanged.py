@@ -169,3 +169,24 @@ def test_output_and_exit_code_are_the_programs_own(launch: Launcher, name: str) 
 
 def everything(program: Program) -> tuple[int, bytes, bytes]:
     return program.wait(), program.stdout_file.read_bytes(), program.stderr_file.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["sys.stdout.buffer", "sys.stdout.detach()"])
+def test_what_a_programs_own_text_stream_holds_back_at_its_end_is_written(
+    launch: Launcher, how: str
+) -> None:
+    # flushed by the interpreter, not from any Python code, when the main module has ended
+    program = launch(
+        f"""
+        import io, os, sys, time
+        while not os.path.exists("go"): time.sleep(0.01)
+        sys.stdout = io.TextIOWrapper({how}, "utf-8")
+        print("held back")
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("1 + 1")
+        (launch.home / "go").touch()
+        assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("held back\n", "")

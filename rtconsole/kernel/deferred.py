@@ -11,7 +11,7 @@ the very thing to be kept from, and cannot help where a name is imported from a 
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import _bootstrap
@@ -37,6 +37,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tempfile": (),
     "urllib.parse": ("quote_from_bytes",),  # pathlib, until Python 3.12
     "zmq.eventloop": (),
+    # its import calls time.tzset(): a program whose TZ has changed since would see another time
+    "_strptime": ("_strptime_datetime", "_strptime_datetime_datetime"),  # the latter since 3.14
 }
 
 # Where the submodules of deferred packages are; and which modules a thread is running.
@@ -117,6 +119,8 @@ def _stand_in(module: ModuleType, name: str) -> Callable[..., Any]:
     """Return a function that calls the one of that name in a module."""
     if (module.__name__, name) == ("dateutil.parser", "isoparse"):
         return _isoparse  # called for each message
+    if module.__name__ == "_strptime":
+        return _strptime  # called by modules that want it to be imported
 
     def function(*arguments: Any, **options: Any) -> Any:
         return getattr(module, name)(*arguments, **options)
@@ -133,6 +137,11 @@ def _isoparse(text: str) -> datetime:
 
         parsed: datetime = dateutil.parser.isoparse(text)
         return parsed
+
+
+def _strptime(cls: type[datetime], *_: Any) -> datetime:
+    """Return a time, which nobody uses."""
+    return cls.min
 
 
 class _Loader:
@@ -153,13 +162,14 @@ class _Loader:
 
 
 class _Finder:
-    """Finds the modules of ``MODULES`` for one thread, on ``sys.meta_path``."""
+    """Finds modules of ``MODULES`` for one thread, on ``sys.meta_path``."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = names
         self.thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in MODULES or threading.get_ident() != self.thread:
+        if name not in self.names or threading.get_ident() != self.thread:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not hasattr(spec.loader, "exec_module"):
@@ -172,10 +182,14 @@ _booting: _Finder | None = None
 
 
 @contextmanager
-def imports() -> Iterator[None]:
-    """Defer what this thread imports of ``MODULES`` in the with block; it is there but once."""
+def imports(names: Collection[str] = MODULES.keys()) -> Iterator[None]:
+    """Defer what this thread imports of ``MODULES`` in the with block; it is there but once.
+
+    Args:
+        names: those that are to be deferred.
+    """
     global _booting
-    _booting = _Finder()
+    _booting = _Finder(names)
     sys.meta_path.insert(0, _booting)
     try:
         yield

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
-from IPython.core.history import HistoryManager
+from IPython.core.history import DummyDB, HistoryManager
 
 
 class SessionHistory(HistoryManager):
@@ -12,6 +12,13 @@ class SessionHistory(HistoryManager):
 
     def __init__(self, shell: Any, parent: Any) -> None:
         super().__init__(shell=shell, parent=parent, enabled=False, hist_file=":memory:")
+
+    def init_db(self) -> None:
+        """No database, and so nothing that closes it at the end.
+
+        The first ``weakref.finalize`` of a process settles when at its exit all of them are called.
+        """
+        self.db = DummyDB()
 
     def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
         super().store_inputs(line_num, source, source_raw)

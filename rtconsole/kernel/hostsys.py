@@ -10,7 +10,7 @@ import importlib
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tornado.ioloop as loops
@@ -117,6 +117,38 @@ def install(threads: set[int], log: Any, **own: Any) -> HostSys:
     for name in MODULES:
         vars(importlib.import_module(name))["sys"] = view
     return view
+
+
+class _Current:
+    """``sys.stdout``, whichever that is when it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+
+def keep_no_stream() -> None:
+    """Have IPython keep none of the program's streams, where we are the first to import it.
+
+    What a stream holds back is written out as it goes: when the program lets go of it, or when
+    the interpreter does, and destructors have printed. One that is kept holds it back for good.
+    """
+    from IPython.utils import PyColorize, process
+
+    function: Any = PyColorize.Parser.__init__
+    if function.__defaults__ == (sys.stdout,):
+        function.__defaults__ = (_Current(),)
+    if (handler := getattr(process.system, "__self__", None)) is not None:
+        handler.logfile = _Current()
+
+
+def forget_streams(kernel: Any, threads: Iterable[Any]) -> None:
+    """Likewise with a kernel, which does not use them, and with threads of ours, which start.
+
+    ``threading`` keeps stderr, for an error when ``sys.stderr`` is no more.
+    """
+    for owner in (kernel, *threads):
+        for name in {"_stdout", "_stderr"} & vars(owner).keys():
+            setattr(owner, name, None)
 
 
 def forget_errors(view: HostSys) -> None:

@@ -7,8 +7,8 @@ of their own, which finds these names in the standard library and site-packages.
 program's ``import comm`` goes on finding the program's. Where the standard library may be
 patched the same ``__import__`` gives the kernel our instances of it (:mod:`rtconsole.native`).
 It serves also where Python puts all imports off: ours are made when they are written.
-(Nothing is deferred in any of these cases, see :mod:`.deferred`: what is run later would be run
-without that.)
+(Hardly anything is deferred in any of these cases, see :mod:`.deferred`: what is run later would
+be run without that.)
 
 A name that the program has imported already is loaded a second time, under an alias; one
 that it has not is loaded under its own name (pyzmq's C code imports ``zmq`` by that) and
@@ -291,4 +291,10 @@ def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManag
     shadowed = shadowed_names(trusted)
     if not shadowed and not natives and not _are_put_off():
         return deferred.imports()
-    return OwnImports(trusted, shadowed, natives).active()
+    return _own_imports(OwnImports(trusted, shadowed, natives))
+
+
+@contextmanager
+def _own_imports(own: OwnImports) -> Iterator[None]:
+    with deferred.imports(["_strptime"]), own.active():  # of the program's alone when it is run
+        yield

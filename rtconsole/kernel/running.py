@@ -167,6 +167,8 @@ class RunningKernel:
         await self._stopped.wait()
 
     def _build(self, loop: Any) -> None:
+        import threading
+
         import zmq
         from ipykernel.control import ControlThread
         from zmq.eventloop.zmqstream import ZMQStream
@@ -180,6 +182,8 @@ class RunningKernel:
         log = _log()
         loops.keep_errors(loop, log)
         hostsys.own_loops(self._threads, lambda: loops.new_loop(log))
+        if self.programs_completer is None:
+            hostsys.keep_no_stream()
         info, context = self._info, self._context
         session = Session(
             key=info["key"].encode(),
@@ -238,6 +242,8 @@ class RunningKernel:
         for thread in (publisher, control, shell_channel):
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
+        ours = publisher.thread, control, shell_channel, self._heart, threading.current_thread()
+        hostsys.forget_streams(kernel, ours)
         self.host_sys = hostsys.install(
             self._threads,
             log,
@@ -278,6 +284,13 @@ class RunningKernel:
     def runs_cells_here(self) -> bool:
         """Tell whether the calling thread is one of the kernel's."""
         return get_ident() in self._threads
+
+    def is_left_alone(self) -> bool:
+        """Tell whether there is no thread of the program's but the one that asks."""
+        import threading
+
+        ours = {*self._threads, self._heart.ident, get_ident()}
+        return all(thread.ident in ours for thread in threading.enumerate())
 
     def abandon(self) -> set[int]:
         """In a forked child: none of the threads is here; let no destructor touch anything.

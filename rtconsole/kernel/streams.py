@@ -46,7 +46,7 @@ def _in_a_frame(kind: type, name: str) -> Any:
     in whose frame it is. None for a text stream that closes itself, in C: it has nothing to
     flush any more, see :meth:`Tap._keep_nothing_back`.
     """
-    frame = sys._getframe(2)
+    frame = sys._getframe(1)  # of a caller there may be none: the interpreter
     while frame is not None:
         for value in frame.f_locals.values():
             if type(value) is kind and is_ours(vars(value).get(name)):
