@@ -16,7 +16,7 @@ from traitlets import Type
 
 from rtconsole import __version__, turns
 
-from . import cell, complaints, kinds, peers, spawning
+from . import cell, kinds, peers, spawning
 from .audit import Audit
 from .guard import GuardedKernel
 from .interrupt import Interrupts
@@ -123,7 +123,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
-            [*spawning.routes(signal_mask), *complaints.routes()],
+            spawning.routes(signal_mask),
             spared,
         )
 

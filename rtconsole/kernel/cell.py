@@ -141,6 +141,12 @@ class Routes:
                 if self._running == 0:
                     self._remove()
 
+    def add(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Install one more router, until no cell runs."""
+        with self._lock:
+            if self._running:
+                self._replace(owner, name, make)
+
     def _install(self) -> None:
         self._replace(builtins, "input", _input)
         self._replace(sys, "displayhook", _displayhook)

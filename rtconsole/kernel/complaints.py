@@ -6,20 +6,21 @@ handler it is given one, after which the program's own ``logging.basicConfig`` d
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
-from IPython.core.magics import auto, basic, code, config, execution
-
-from .cell import running
-
-# They say `from logging import error`.
-_MODULES: tuple[Any, ...] = (auto, basic, code, config, execution)
+from .cell import Routes, running
 
 
-def routes() -> list[tuple[ModuleType, str, Callable[[Any], Any]]]:
-    """Return owner, name and maker of the routers for :class:`.cell.Routes`."""
-    return [(module, "error", _error) for module in _MODULES if hasattr(module, "error")]
+def route(magic: Any, routes: Routes) -> None:
+    """Have what a magic that was found complains of shown as the cell's, until no cell runs.
+
+    Their modules say ``from logging import error``, and are imported when one is first found.
+    """
+    module = sys.modules.get(getattr(magic, "__module__", None) or "")
+    if module is not None and module.__name__.startswith("IPython.core.magics."):
+        original = vars(module).get("error")
+        if original is not None and getattr(original, "__module__", "") == "logging":
+            routes.add(module, "error", _error)
 
 
 def _error(original: Callable[..., None]) -> Callable[..., None]:

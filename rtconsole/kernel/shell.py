@@ -26,6 +26,7 @@ from traitlets import Bool, Type
 
 from rtconsole.native import is_patched
 
+from . import complaints
 from .history import SessionHistory
 from .interrupt import Interrupts
 from .magics import ConsoleMagics, OutputMagics
@@ -254,6 +255,12 @@ class Shell(ZMQInteractiveShell):
         super().debugger(force)
 
     # -- other processes -----------------------------------------------------------
+
+    def _find_with_lazy_load(self, type_: Any, magic_name: str) -> Any:
+        """As the original; what the magic complains of is the cell's."""
+        magic = super()._find_with_lazy_load(type_, magic_name)
+        complaints.route(magic, self.kernel.routes)
+        return magic
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
         """As the original; ``%%bash`` and its like in a patched program would never end."""
