@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .pieces import CUT, Lines, Piece, doses
 
 # So many pieces are not joined by who writes.
-MANY = 20_000
+MANY = 100_000
 
 # More changes of thread than this are sent as one message a stream.
 _RUNS = 8
@@ -67,15 +67,17 @@ class Written:
         return lost, [piece for part in parts if part for piece in self._joined(part)]
 
     def _joined(self, items: list[Any]) -> list[Piece]:
-        main = self._threading.main_thread()
-        try:
-            return [Piece("stdout", main.name, "".join(items))]
-        except TypeError:  # not only the main thread, or not only stdout
-            pass
         return [
             Piece(stream, _name(thread), self._text(stream, parts))
-            for stream, thread, parts in _runs(items, main)
+            for stream, thread, parts in self._runs(items)
         ]
+
+    def _runs(self, items: list[Any]) -> list[tuple[str, Any, list[Any]]]:
+        main = self._threading.main_thread()
+        try:
+            return [("stdout", main, ["".join(items)])]
+        except TypeError:  # not only the main thread, or not only stdout
+            return _runs(items, main)
 
     def _text(self, stream: str, parts: list[Any]) -> str:
         try:
@@ -114,7 +116,7 @@ class Written:
             lost, joined, rest = _divided(items)
             if joined and len(joined[-1][2]) < _LONG:
                 rest.insert(0, joined.pop())
-            for stream, thread, parts in _runs(rest, self._threading.main_thread()):
+            for stream, thread, parts in self._runs(rest):
                 for is_binary, some in groupby(parts, lambda part: isinstance(part, bytes)):
                     empty: Any = b"" if is_binary else ""
                     joined.append((stream, thread, empty.join(some)))
@@ -136,7 +138,7 @@ def _divided(items: list[Any]) -> tuple[list[Lines], list[tuple[str, Any, Any]],
     """Return what was dropped, joined and neither, in lists of their own."""
     if items and type(items[0]) is _Joined:
         return items[0].lost[:], items[0].pieces[:], items[1:]
-    return [], [], items[:]
+    return [], [], items
 
 
 def _runs(items: list[Any], main: Any) -> list[tuple[str, Any, list[Any]]]:
