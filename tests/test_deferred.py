@@ -1,7 +1,12 @@
 """What a boot enters in sys.modules and does not run is, for the program, as if it had been."""
 
+import sys
+from importlib.machinery import PathFinder
+
 import pytest
 from harness import Launcher, Program
+
+from rtconsole.kernel import finders
 
 # Waits for a visit's end, then does what the test says with modules that were deferred.
 AFTERWARDS = """
@@ -119,3 +124,20 @@ def test_a_stand_in_does_what_it_stands_for(launch: Launcher) -> None:
             client.run(f"parsed = jsonutil.parse_date({date!r})")
             assert client.value("parsed.utcoffset() / timedelta(hours=1)") == offset
             assert client.value("(parsed.year, parsed.hour, parsed.second)") == (2026, 4, 6)
+
+
+def test_an_import_of_the_programs_passes_by_no_finder_as_ours_go() -> None:
+    before = sys.meta_path[:]
+    for position in range(len(before) + 1):
+        one, another = PathFinder(), PathFinder()
+        finders.put(one)
+        finders.put(another)
+        going_through = iter(sys.meta_path)
+        asked = [next(going_through) for _ in range(position)]
+        finders.take(one)
+        assert next(iter(finders.others(PathFinder))) is before[0]
+        finders.take(another)
+        asked += going_through
+        assert len(asked) == len(before)
+        assert asked[position:] == before[position:]
+        assert sys.meta_path == before

@@ -19,6 +19,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+from . import finders
+
 # Each with the functions that the kernel's own modules import from it by name: they get a
 # stand-in, which loads it when it is called.
 MODULES: dict[str, tuple[str, ...]] = {
@@ -190,7 +192,7 @@ def imports(names: Collection[str] = MODULES.keys()) -> Iterator[None]:
     """
     global _booting
     _booting = _Finder(names)
-    sys.meta_path.insert(0, _booting)
+    finders.put(_booting)
     try:
         yield
     except ImportError:
@@ -200,5 +202,5 @@ def imports(names: Collection[str] = MODULES.keys()) -> Iterator[None]:
                 load(module)
         raise
     finally:
-        sys.meta_path.remove(_booting)
+        finders.take(_booting)
         _booting = None

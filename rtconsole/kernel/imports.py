@@ -29,7 +29,7 @@ from typing import Any
 
 from rtconsole.native import module_locks
 
-from . import deferred
+from . import deferred, finders
 
 # What the kernel imports beside the standard library.
 _PACKAGES = frozenset(
@@ -143,8 +143,7 @@ class OwnImports:
         """In a forked child the thread that was importing is not there."""
         self._lock = self._thread.RLock()
         self._inside = 0
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+        finders.take(self)
 
     def _is_ours(self, module: types.ModuleType | None) -> bool:
         file = getattr(module, "__file__", None)
@@ -162,14 +161,13 @@ class OwnImports:
                 yield
                 return
             self._inside = self._get_ident()
-            sys.meta_path.insert(0, self)
+            finders.put(self)
             theirs = {name: sys.modules[name] for name in self._kept.keys() & sys.modules.keys()}
             sys.modules.update(self._kept)
             try:
                 yield
             finally:
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
+                finders.take(self)
                 for name in self._free & sys.modules.keys():
                     if self._is_ours(sys.modules[name]):
                         self._kept[name] = sys.modules.pop(name)
@@ -200,7 +198,7 @@ class OwnImports:
             spec = PathFinder.find_spec(name, self._trusted)
         else:
             # in a forked child there may be the one that its parent's modules know, too
-            others = [finder for finder in sys.meta_path if not isinstance(finder, OwnImports)]
+            others = finders.others(OwnImports)
             specs = (finder.find_spec(name, path, target) for finder in others)
             spec = next((spec for spec in specs if spec is not None), None)
         loader = spec.loader if spec is not None else None
