@@ -67,6 +67,10 @@ class Client:
                     raise
 
     def close(self) -> None:
+        # A heartbeat that is stopped before it has begun goes on, and makes sockets until there are
+        # no more (jupyter_client's channels.py sets `_running` last)
+        heart = self.kernel.hb_channel
+        wait_for(lambda: heart._running or not heart.is_alive(), "the heartbeat to begin")
         self.kernel.stop_channels()
 
     def send(self, code: str, **options: Any) -> str:

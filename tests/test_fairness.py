@@ -82,7 +82,9 @@ def test_a_program_ends_in_silence_while_many_requests_wait(launch: Launcher, th
 def test_an_error_skips_the_cells_that_wait_and_no_later_one(launch: Launcher) -> None:
     program = launch(PROGRAM)
     with program.client() as one, program.client() as another:
+        beside = new_shell(another)
         asked = crowd(one, "ran.append('one')", 20, others=20, end="1/0")
+        wait_for_crowd(another, 20, beside)
         also = [another.send("ran.append('another')") for _ in range(20)]
         assert statuses(one, asked) == ["error", *["aborted"] * 20]
         assert statuses(another, also) == ["aborted"] * 20
