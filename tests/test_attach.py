@@ -115,9 +115,11 @@ def test_what_a_stuck_program_said_last_is_shown(launch: Launcher, attach: Attac
 def test_a_flood_leaves_the_keyboard_heard(launch: Launcher, attach: Attach) -> None:
     program = launch(
         """
-        import itertools, os, sys
+        import itertools, os, sys, time
         sys.stdout = open(os.devnull, "w")
-        for n in itertools.count(): print("line", n)
+        for n in itertools.count():
+            print("line", n)
+            if n % 200 == 0: time.sleep(0.001)  # or on a busy machine no other thread has a turn
         """
     )
     terminal = attach(program, ready=False)

@@ -59,6 +59,7 @@ class FairLock:
         self._until = 0.0
         self._since = 0.0  # when the holder got it
         self._pause: asyncio.TimerHandle | None = None
+        self._failed: deque[bytes | None] = deque()
 
     def locked(self) -> bool:
         """Tell whether a request that comes now has to wait."""
@@ -90,6 +91,22 @@ class FairLock:
                     await asyncio.sleep(0)
         finally:
             self._pass_on()
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether the holder's cell is skipped: one that the client asked for earlier has failed.
+
+        The original skips all that wait, and other clients' with them. Set by the request that
+        fails; what ends it (nobody's request) ends that of the first that failed.
+        """
+        return self._holder in self._failed
+
+    @is_skipping.setter
+    def is_skipping(self, begins: bool) -> None:
+        if begins:
+            self._failed.append(self._holder)
+        elif self._failed:
+            self._failed.popleft()
 
     def be_silent(self, seconds: float) -> None:
         """Serve nobody for so long but the client that holds it: it has to see no traffic.

@@ -69,6 +69,15 @@ class GuardedKernel(IPythonKernel):
             lock = self.shell_channel_thread.manager.get_subshell_asyncio_lock(subshell_id)
         return lock
 
+    @property
+    def _aborting(self) -> bool:
+        """Whether a cell is skipped after an error: those of the same client only."""
+        return self.shell_lock(None).is_skipping
+
+    @_aborting.setter
+    def _aborting(self, begins: bool) -> None:
+        self.shell_lock(None).is_skipping = begins
+
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
         """As the original; what goes wrong with a message is for our log alone."""
         try:

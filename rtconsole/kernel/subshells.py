@@ -29,6 +29,16 @@ class Subshell(SubshellThread):
         self.asyncio_lock: Any = FairLock()
         self._threads = threads
 
+    @property
+    def aborting(self) -> bool:
+        """Whether a cell is skipped after an error: those of the same client only."""
+        return bool(self.asyncio_lock.is_skipping)
+
+    @aborting.setter
+    def aborting(self, begins: bool) -> None:
+        if "asyncio_lock" in vars(self):
+            self.asyncio_lock.is_skipping = begins
+
     def run(self) -> None:
         self._threads.add(get_ident())
         try:
