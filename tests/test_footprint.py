@@ -48,6 +48,9 @@ CELLS = [
     "def f(): return undefined_name\nf()",
     "del f",
     "%debug?",
+    "1/0",
+    "%debug",
+    "breakpoint()",
     "%matplotlib --list",
     "%env TERM",
     "%precision",
@@ -59,6 +62,13 @@ CELLS = [
     "class C:\n    def _repr_html_(self): return '<i>c</i>'\nC()",
     "del C",
 ]
+
+ANSWERS = {
+    "%debug": "q",
+    "breakpoint()": "c",
+    "import getpass as g; g.getpass('? ')": "secret",
+    "input('? ')": "answer",
+}
 
 
 def picture(program: Program, number: int) -> dict[str, object]:
@@ -73,9 +83,9 @@ def use(client: Client) -> None:
     """Do what people do."""
     for cell in CELLS:
         message_id = client.send(cell, allow_stdin=True)
-        if "? " in cell and "(" in cell:
+        if cell in ANSWERS:
             client.kernel.get_stdin_msg(timeout=30)
-            client.kernel.input("answer")
+            client.kernel.input(ANSWERS[cell])
         client.finish(message_id)
     client.kernel.complete("footprint.ta", 12)
     client.kernel.inspect("footprint.take", 10)

@@ -16,7 +16,8 @@ from traitlets import Type
 
 from rtconsole import __version__, turns
 
-from . import cell, kinds, peers, spawning
+from . import cell, debugging, kinds, peers, spawning
+from .asking import Questions
 from .audit import Audit
 from .guard import GuardedKernel
 from .interrupt import Interrupts
@@ -97,6 +98,7 @@ class Kernel(GuardedKernel):
         self.interrupts = Interrupts()
         self.output = output
         self._stdin = threading.RLock()  # of that channel's socket
+        self._questions = Questions(self.interrupts, self.iopub_thread, self.control_thread)
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
             namespace,
@@ -123,7 +125,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
-            spawning.routes(signal_mask),
+            [*spawning.routes(signal_mask), *debugging.routes()],
             spared,
         )
 
@@ -136,7 +138,7 @@ class Kernel(GuardedKernel):
         self.output.flush()
 
     def ask(self, prompt: str, password: bool) -> str:
-        with self._stdin:
+        with self._stdin, self._questions.to(peers.current()):
             answer: str = self.getpass(prompt) if password else self.raw_input(prompt)
         return answer
 
@@ -162,6 +164,7 @@ class Kernel(GuardedKernel):
         """A client came or went. In the iopub thread."""
         self._status.clients_are(len(self.iopub_thread.subscribers))
         self.output.audience_changed()
+        self._questions.audience_changed()
 
     def start(self) -> None:
         """Not IPythonKernel.start, which sets the debugger going."""

@@ -171,8 +171,10 @@ class _Finder:
         self.thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in self.names or threading.get_ident() != self.thread:
+        if (name not in self.names and name != "readline") or threading.get_ident() != self.thread:
             return None
+        if name == "readline":  # it takes the process's terminal: see .debugging
+            raise ModuleNotFoundError(f"a boot does without {name}", name=name)
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not hasattr(spec.loader, "exec_module"):
             return None

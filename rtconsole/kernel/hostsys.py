@@ -24,6 +24,7 @@ MODULES = (
     "IPython.core.display_trap",
     "IPython.core.displayhook",
     "IPython.core.interactiveshell",
+    "IPython.core.ultratb",
 )
 
 # Where a message that makes no sense, or a comm that nobody has, is told to the program's

@@ -25,6 +25,7 @@ _IMPORTS = (
     "ipykernel.ipkernel",
     "ipykernel.control",
     "rtconsole.kernel.iopub",
+    "rtconsole.kernel.debugging",
     "rtconsole.kernel.app",
     "rtconsole.kernel.profile",
     "rtconsole.kernel.subshells",

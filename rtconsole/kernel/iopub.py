@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import zmq
 from ipykernel.iostream import IOPubThread
 
-from .patience import Patience, identity
-from .peers import address_of, connection_of, hang_up, peer_of
+from .patience import Patience
+from .peers import address_of, connection_of, hang_up, identity, peer_of
 from .pieces import CUT, Lines, Loss
 
 # Messages in libzmq's queue to one client, at most; what is more waits here, where it is counted

@@ -4,10 +4,8 @@ To read slowly would not do there: libzmq takes in all that comes (4.3.5, xpub.c
 subscribes meanwhile waits behind it. So who goes on and on is hung up on.
 """
 
-import os
-
 from .intake import Pace
-from .peers import hang_up
+from .peers import hang_up, identity
 
 # Subscriptions of one connection. A client needs one.
 _MOST = 50
@@ -55,12 +53,3 @@ class Patience:
             self.is_behind = True
             hang_up(fd, address)
         return False
-
-
-def identity(fd: int) -> tuple[int, int] | None:
-    """Return what tells a connection from another one that gets its descriptor later."""
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

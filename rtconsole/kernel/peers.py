@@ -13,11 +13,29 @@ import zmq
 from rtconsole import descriptors
 
 
+def identity(fd: int) -> tuple[int, int] | None:
+    """Return what tells a connection from another one that gets its descriptor later."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Peer(NamedTuple):
-    """A client's process, as it was when it connected; ``None`` where that is not known."""
+    """A client's process, as it was when it connected, and the connection it sent this by.
+
+    ``None`` where that is not known.
+    """
 
     pid: int | None = None
     uid: int | None = None
+    fd: int = -1
+    identity: tuple[int, int] | None = None
+
+    def has_gone(self) -> bool:
+        """Tell whether the connection is no more."""
+        return self.identity is not None and identity(self.fd) != self.identity
 
 
 UNKNOWN = Peer()
@@ -42,20 +60,23 @@ def connection_of(frame: Any) -> int:
 
 
 def peer_of(fd: int) -> Peer:
-    """Return the process at the other end, where the system tells it.
+    """Return who is at the other end: the process, where the system tells it.
 
     That is on Linux and for Unix sockets (unix(7), SO_PEERCRED).
     """
     option = getattr(socket, "SO_PEERCRED", None)
     with connected(fd) as connection:
-        if option is None or connection is None or connection.family != _UNIX:
+        if connection is None:
             return UNKNOWN
+        which = fd, identity(connection.fileno())
+        if option is None or connection.family != _UNIX:
+            return Peer(None, None, *which)
         try:
             pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, 12))
         except OSError:
-            return UNKNOWN
+            return Peer(None, None, *which)
     # 0 is a process that this one's pid namespace does not show; -1 no user of this one's
-    return Peer(pid or None, uid if uid >= 0 else None)
+    return Peer(pid or None, uid if uid >= 0 else None, *which)
 
 
 def hang_up(fd: int, address: object) -> None:

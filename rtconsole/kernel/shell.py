@@ -249,10 +249,16 @@ class Shell(ZMQInteractiveShell):
             raise UsageError(f"a console runs no event loop of {gui}'s, but beside the program's.")
 
     def debugger(self, force: bool = False) -> None:
-        """As the original, but to complain is not for the program's log: see ``complaints``."""
+        """As the original, but to complain is not for the program's log: see ``complaints``.
+
+        Nor is the debugger kept: it would have the program's stream, and its frames.
+        """
         if (force or self.call_pdb) and not hasattr(_shells_sys(), "last_traceback"):
             raise UsageError("No traceback has been produced, nothing to debug.")
-        super().debugger(force)
+        try:
+            super().debugger(force)
+        finally:
+            self.InteractiveTB.pdb = None
 
     # -- other processes -----------------------------------------------------------
 
