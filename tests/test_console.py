@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from importlib.util import find_spec
 
 import pytest
 from harness import Launcher, Program, wait_for
@@ -266,3 +267,28 @@ def test_a_library_that_wants_no_event_loop_is_content(counter: Program) -> None
         assert client.run("get_ipython().enable_gui(None)").status == "ok"
         assert client.run("%gui").stderr == ""
         assert "beside the program's" in client.run("get_ipython().enable_gui('tk')").stderr
+
+
+def test_magics_that_ask_for_ipykernels_application_work_without(launch: Launcher) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        reply = client.run("%connect_info")
+        assert f"rtconsole attach {program.pid}" in reply.stdout
+        assert str(program.connection_file) in reply.stdout
+        assert client.run("%subshell").stdout.strip() == "the main shell (this one)"
+        assert client.run("%rehashx").status == "ok"
+        if find_spec("qtconsole") is None:
+            reply = client.run("%qtconsole")
+            assert (reply.status, "--existing" in reply.stderr) == ("error", True)
+
+
+@pytest.mark.parametrize("mode", ["Plain", "Context", "Verbose", "Docs"])
+def test_a_traceback_of_each_mode_begins_with_the_cell(launch: Launcher, mode: str) -> None:
+    program = launch("import time\ndef f(): return 1 / 0\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        client.run(f"%xmode {mode}")
+        for cell in ("f()", "1 / 0"):
+            reply = client.run(cell)
+            assert reply.error == "ZeroDivisionError"
+            assert "In[" in str(reply.traceback) or "ipython-input" in str(reply.traceback)
+            assert "formatting exception" not in reply.stdout

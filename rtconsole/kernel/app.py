@@ -318,6 +318,11 @@ class Kernel(GuardedKernel):
         }
 
     @property
+    def connection_file(self) -> str:
+        """The connection file's path, for magics; empty if there is none any more."""
+        return self._status.connection_file
+
+    @property
     def banner(self) -> str:
         python = sys.version.partition(" ")[0]
         return (

@@ -41,6 +41,13 @@ class NoBuiltins(BuiltinTrap):
         pass
 
 
+class _Memory(dict[str, Any]):
+    """What IPython remembers for a session: as its files, of which one may be deleted twice."""
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key, None)
+
+
 class DisplayHook(ZMQShellDisplayHook):
     def check_for_underscore(self) -> None:
         """Not needed: it guards a ``_`` in builtins, which the console never sets."""
@@ -197,7 +204,7 @@ class Shell(ZMQInteractiveShell):
         if self.profile_dir is not None:
             return super().db
         if self._db is None:
-            self._db = {}
+            self._db = _Memory()
         return self._db
 
     @db.setter
@@ -314,7 +321,7 @@ class Shell(ZMQInteractiveShell):
             if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
                 raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
             if type(raised).__name__ != "BdbQuit":  # leaving the debugger is no failure to show
-                self.showtraceback(running_compiled_code=True)
+                self.showtraceback(running_compiled_code=True, tb_offset=0)
         finally:
             for name in _LEFT_BEHIND - before:
                 names.pop(name, None)

@@ -35,6 +35,11 @@ class Status:
         self._cells = 0
         self._clients = 0
 
+    @property
+    def connection_file(self) -> str:
+        """The file's path, empty if there is none any more."""
+        return str(self._listener.connection_file)
+
     @contextmanager
     def cell(self) -> Iterator[None]:
         """Be busy while the with block runs; several may overlap."""

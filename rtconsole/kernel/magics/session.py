@@ -1,7 +1,15 @@
-"""``%reset`` and its like: what deletes the program's names asks, and says which."""
+"""``%reset`` and its like: what deletes the program's names asks, and says which.
 
+And magics that look for ipykernel's application, which is not there.
+"""
+
+import os
 import re
+import subprocess
+import sys
 import textwrap
+import threading
+from importlib.util import find_spec
 from typing import Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -53,6 +61,46 @@ class ConsoleMagics(Magics):
         except re.error as error:
             raise UsageError(f"not a regular expression: {error}") from None
         self._delete([name for name in self._names() if regex.search(name)], "f" in options)
+
+    @line_magic
+    def connect_info(self, parameter_s: str = "") -> None:
+        """Say how other clients connect to this console."""
+        file = self._connection_file()
+        print(
+            f"Connect another client with one of\n"
+            f"    rtconsole attach {os.getpid()}\n"
+            f"    jupyter console --existing {os.path.basename(file)}\n"
+            f"The connection file is {file}"
+        )
+
+    @line_magic
+    def qtconsole(self, parameter_s: str = "") -> None:
+        """Open a qtconsole connected to this console, where the program's Python has it."""
+        file = self._connection_file()
+        if find_spec("qtconsole") is None:
+            raise UsageError(
+                f"{sys.executable} has no qtconsole; elsewhere: jupyter qtconsole --existing {file}"
+            )
+        argv = [sys.executable, "-m", "qtconsole", "--existing", file, *parameter_s.split()]
+        quiet = subprocess.DEVNULL
+        subprocess.Popen(
+            argv, start_new_session=True, stdin=quiet, stdout=quiet, stderr=quiet,
+            env={**os.environ, "RTCONSOLE": "0"},
+        )  # fmt: skip
+
+    def _connection_file(self) -> str:
+        path: str = self.shell.kernel.connection_file
+        if not path:
+            raise UsageError("this console has no connection file any more")
+        return path
+
+    @line_magic
+    def subshell(self, parameter_s: str = "") -> None:
+        """List the subshells of this console."""
+        manager = self.shell.kernel.shell_channel_thread.manager
+        for name in (None, *manager.list_subshell()):
+            is_this = manager.thread_of(name) == threading.get_ident()
+            print(name or "the main shell", "(this one)" if is_this else "")
 
     def _names(self) -> list[str]:
         names: list[str] = NamespaceMagics(shell=self.shell).who_ls()
