@@ -276,6 +276,7 @@ def test_magics_that_ask_for_ipykernels_application_work_without(launch: Launche
         assert f"rtconsole attach {program.pid}" in reply.stdout
         assert str(program.connection_file) in reply.stdout
         assert client.run("%subshell").stdout.strip() == "the main shell (this one)"
+        assert client.run("%threads").stdout.startswith("Thread MainThread (main)\n")
         assert client.run("%rehashx").status == "ok"
         if find_spec("qtconsole") is None:
             reply = client.run("%qtconsole")

@@ -1,6 +1,7 @@
 """``%reset`` and its like: what deletes the program's names asks, and says which.
 
-And magics that look for ipykernel's application, which is not there.
+``%threads`` looks at the program. And magics that ask for ipykernel's application, which is not
+there.
 """
 
 import os
@@ -15,6 +16,8 @@ from typing import Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.namespace import NamespaceMagics
+
+from rtconsole.kernel.stacks import as_text
 
 
 @magics_class
@@ -61,6 +64,11 @@ class ConsoleMagics(Magics):
         except re.error as error:
             raise UsageError(f"not a regular expression: {error}") from None
         self._delete([name for name in self._names() if regex.search(name)], "f" in options)
+
+    @line_magic
+    def threads(self, parameter_s: str = "") -> None:
+        """Show the stacks of all of the program's threads."""
+        print(as_text(self.shell.kernel.stacks()), end="")
 
     @line_magic
     def connect_info(self, parameter_s: str = "") -> None:
