@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from attaching import Attach
+from attaching import attach as attach
 from harness import Client, Launcher, Program, Reply, wait_for
 
 PROGRAM = """
@@ -84,6 +86,30 @@ def test_a_step_goes_from_the_cell_into_the_program(launch: Launcher) -> None:
         output = plain(reply.stdout)
         assert "\n44\n" in output
         assert "rtconsole" not in output
+
+
+def test_a_person_debugs_at_the_terminal(launch: Launcher, attach: Attach) -> None:
+    terminal = attach(launch(PROGRAM))
+    terminal.enter("inner(1)")
+    terminal.expect("^ZeroDivisionError")
+    terminal.enter("%debug")
+    terminal.expect_prompt("^ipdb>")
+    terminal.enter("p 'the', secret")
+    terminal.expect(r"^\('the', 42\)")
+    terminal.expect_prompt("^ipdb>")
+    terminal.press("c-d")
+    terminal.expect_prompt(r"In\[\d\]:$")
+    terminal.enter("%debug")
+    terminal.expect_prompt("^ipdb>")
+    terminal.press("c-c")  # which leaves IPython's debugger
+    terminal.expect("^KeyboardInterrupt")
+    terminal.expect_prompt(r"In\[\d\]:$")
+    terminal.enter("stops(2)")
+    terminal.expect_prompt(r"^\(Pdb\)")
+    terminal.enter("p n + 40")
+    terminal.expect("^42$")
+    terminal.enter("c")
+    terminal.expect(r"^Out\[\d\]: 3")
 
 
 # Says of readline and of a window's change what it finds, when asked to.
