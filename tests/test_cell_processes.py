@@ -192,3 +192,73 @@ for start in lambda: os.posix_spawn("/no/such/program", ["x"], os.environ), lamb
     expected = alike.outcome(launch, source, "without")
     assert expected[0] == 0, expected
     assert alike.outcome(launch, source, "in a cell") == expected
+
+
+# Of what a thread inherits and hands on: what it blocks, and how a process of its ends.
+THREADS = """
+import signal, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(1)
+def blocked():
+    with open("/proc/thread-self/status") as status:
+        return next(line.split()[1] for line in status if line.startswith("SigBlk"))
+def end_one(**options):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **options)
+    process.terminate()
+    try: return process.wait(10)
+    except subprocess.TimeoutExpired: process.kill(); return "goes on"
+    finally: process.stdin.close()
+"""
+
+BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"
+
+
+@pytest.mark.parametrize("before", ["", BLOCKED])
+def test_a_thread_that_a_cell_starts_blocks_what_the_main_thread_does(
+    launch: Launcher, before: str
+) -> None:
+    program = launch(f"{THREADS}\n{before}\nmain = blocked()\nwhile True: time.sleep(0.01)")
+    with program.client() as client:
+        assert client.value("pool.submit(blocked).result()") == client.value("main")
+        client.run("said = []\nthreading.Thread(target=lambda: said.append(blocked())).start()")
+        wait_for(lambda: client.value("said"), "the thread")
+        assert client.value("said") == [client.value("main")]
+        assert client.value("blocked() != main")  # the cell's own
+
+
+def test_what_a_pools_worker_starts_can_be_terminated_though_a_cell_started_the_worker(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        THREADS + "import os\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\n"
+        "print(pool.submit(end_one).result())",
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.run("pool.submit(int).result()")
+    (launch.home / "go").touch()
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == f"{-signal.SIGTERM}\n"
+
+
+def test_what_a_cell_starts_with_a_umask_can_be_terminated(launch: Launcher) -> None:
+    with launch(THREADS + "while True: time.sleep(0.01)").client() as client:
+        assert client.value("end_one(umask=0o22)") == -signal.SIGTERM
+
+
+def test_a_signal_that_is_waited_for_goes_to_no_thread_of_a_cell(launch: Launcher) -> None:
+    program = launch(
+        f"{THREADS}\n{BLOCKED}\n"
+        "for n in range(101): signal.sigwait([signal.SIGUSR1]); print('got', n, flush=True)"
+    )
+    with program.client() as client:
+        request = client.send(
+            "while True:\n    thread = threading.Thread(target=int)\n"
+            "    thread.start()\n    thread.join()"
+        )
+        for number in range(100):
+            program.signal(signal.SIGUSR1)
+            program.wait_for_output(f"got {number}\n")
+        client.interrupt()
+        client.finish(request)

@@ -21,6 +21,7 @@ from .asking import Questions
 from .audit import Audit
 from .guard import GuardedKernel
 from .interrupt import Interrupts
+from .masks import Signals
 from .namespace import Namespace
 from .output import SILENCE, Output
 from .shell import Shell
@@ -71,7 +72,7 @@ class Kernel(GuardedKernel):
         output: Output,
         status: Status,
         own_threads: Collection[int],
-        signal_mask: Collection[int],
+        signals: Signals,
         audit: Audit,
         is_readonly: bool,
         spared: Spared,
@@ -84,7 +85,7 @@ class Kernel(GuardedKernel):
             output: where output goes.
             status: what those who list the processes see.
             own_threads: identifiers of the console's threads; may grow later.
-            signal_mask: of the processes that cells start.
+            signals: the program's, for what cells start.
             audit: is asked before each cell.
             is_readonly: clients may look but not run.
             spared: the kernel's descriptors.
@@ -125,7 +126,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
-            [*spawning.routes(signal_mask), *debugging.routes()],
+            [*spawning.routes(signals), *signals.routes(), *debugging.routes()],
             spared,
         )
 

@@ -173,7 +173,7 @@ class RunningKernel:
         from ipykernel.control import ControlThread
         from zmq.eventloop.zmqstream import ZMQStream
 
-        from . import app, audit, door, ending, hostsys, iopub, loops, profile, subshells
+        from . import app, audit, door, ending, hostsys, iopub, loops, masks, profile, subshells
         from .namespace import Namespace, Scope
         from .output import Output
         from .session import Session
@@ -219,7 +219,7 @@ class RunningKernel:
             ),
             status,
             self._threads,
-            self.listener.signal_mask or (),
+            masks.Signals(self.listener.signal_mask or (), self.listener.main_native_id),
             audit.Audit(wanted.audit, info["kernel_name"].removesuffix(f" ({self._pid})")),
             wanted.readonly,
             self.spared,

@@ -1,10 +1,10 @@
 """Processes that a cell starts: with the program's signal mask, not with that of our thread.
 
 Our threads block all signals, and a process inherits the mask of the thread that starts it: it
-could not be terminated, nor end by SIGPIPE. To unblock one for the moment of the start is no
-way: a signal that the program blocks, to wait for it with ``sigwait``, may be pending, and would
-be delivered to our thread at once. (Nor can be told which those are: the kernel shows a signal
-as unblocked while it is waited for.) So the mask is set in the new process, by posix_spawn(3).
+could not be terminated, nor end by SIGPIPE. To unblock one for the moment of the start is a
+way only where nobody waits for a signal (:mod:`.masks`): one that the program blocks, to wait for
+it with ``sigwait``, may be pending, and would be delivered to our thread at once. So the mask is
+set in the new process, by posix_spawn(3).
 
 ``_posixsubprocess.fork_exec``, below ``subprocess`` and ``multiprocessing``, has no argument for
 it, and ``os.posix_spawn`` none for the working folder: so this is the former by way of the
@@ -24,6 +24,7 @@ from typing import Any
 from rtconsole.recorder import hide_frame
 
 from . import cell
+from .masks import Signals
 
 # spawn.h of glibc and musl, which agree; and room for what the two keep in their structures.
 _SETPGROUP, _SETSIGDEF, _SETSIGMASK, _SETSID = 0x02, 0x04, 0x08, 0x80
@@ -41,12 +42,13 @@ class Spawning:
         routes: owner, name and maker of a router of each (see :class:`.cell.Routes`).
     """
 
-    def __init__(self, mask: Collection[int]) -> None:
+    def __init__(self, signals: Signals) -> None:
         """
         Args:
-            mask: the signals that the new processes block.
+            signals: the program's; the new processes block what it did at its start.
         """
-        self._mask = mask
+        self._signals = signals
+        self._mask = signals.at_start
         self.routes: list[tuple[Any, str, Callable[[Any], Any]]] = []
         if os.name != "posix":
             return
@@ -87,9 +89,12 @@ class Spawning:
     def _fork_exec(self, original: Callable[..., int]) -> Callable[..., int]:
         def fork_exec(*arguments: Any) -> int:
             try:
-                if cell.running() is not None and _is_plain(arguments):
+                if cell.running() is None:
+                    return original(*arguments)
+                if _is_plain(arguments):
                     return spawn(self._mask, *arguments[:17])
-                return original(*arguments)
+                with self._signals.as_the_programs():
+                    return original(*arguments)
             except BaseException as error:
                 hide_frame(error)
                 raise
@@ -284,6 +289,6 @@ def _check(error: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def routes(mask: Collection[int]) -> list[tuple[Any, str, Callable[[Any], Any]]]:
+def routes(signals: Signals) -> list[tuple[Any, str, Callable[[Any], Any]]]:
     """Return what :class:`.cell.Routes` is to replace."""
-    return Spawning(mask).routes
+    return Spawning(signals).routes
