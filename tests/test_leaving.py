@@ -59,6 +59,23 @@ def test_interrupts_at_any_moment_lose_no_reply(counter: Program) -> None:
         assert client.run("'alive'").result == "'alive'"
 
 
+def test_an_interrupt_is_no_newborn_threads(counter: Program) -> None:
+    code = """
+    import threading
+    while True:
+        born = threading.Thread(target=int)
+        born.start()
+        born.join()
+    """
+    with counter.client() as client:
+        for _ in range(10):
+            request = client.send(code)
+            wait_until_busy(client, request)
+            client.interrupt()
+            assert client.finish(request).error == "KeyboardInterrupt"
+    assert counter.stderr == ""
+
+
 def test_no_signal_reaches_the_program(launch: Launcher) -> None:
     program = launch(
         """

@@ -7,12 +7,16 @@ What blocks in C (a lock, a socket) is interrupted when it returns.
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rtconsole.native import frames
+from rtconsole.native import frames, sleep
+
+# Seconds that a thread may take to begin, and between two looks whether it has.
+_LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
 
 
 class _Running:
@@ -161,5 +165,12 @@ def _set_exception(thread: int, exception: type[BaseException] | None) -> bool:
     """
     import ctypes  # not cheap, and most consoles never interrupt
 
+    if sys.version_info < (3, 12) and exception is not None:
+        # Until a thread that this one starts has begun, it goes by the identifier of this one
+        # there: it would be given the exception, and who started it wait for it for ever.
+        threads, patience = sys.modules["threading"], _LONGEST_BEGIN
+        while getattr(threads, "_limbo", None) and patience > 0:
+            sleep(_BEGIN_LOOK)
+            patience -= _BEGIN_LOOK
     value = ctypes.py_object(exception) if exception is not None else None
     return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value))
