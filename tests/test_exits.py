@@ -272,3 +272,45 @@ def test_no_file_that_the_kernel_writes_stands_for_a_closed_stream(launch: Launc
         (launch.home / "end").touch()
         assert program.wait() == 0
     assert not seen & {str(program.connection_file_of(program.pid)), str(launch.home / "audit")}
+
+
+# How programs wait for their other threads.
+WAYS_TO_WAIT = {
+    "by joining all": "for thread in threading.enumerate():\n"
+    "    if thread is not threading.current_thread(): thread.join()",
+    "until there is one": "while threading.active_count() > 1: time.sleep(0.01)",
+    "while any lives": "while any(thread.is_alive() for thread in threading.enumerate()\n"
+    "    if thread is not threading.main_thread()): time.sleep(0.01)",
+}
+
+
+@pytest.mark.parametrize("wait", WAYS_TO_WAIT.values(), ids=WAYS_TO_WAIT)
+@pytest.mark.parametrize("profile", [None, "waiting"])
+def test_a_program_that_waits_for_all_threads_does_not_wait_for_the_consoles(
+    launch: Launcher, wait: str, profile: str | None
+) -> None:
+    if profile:
+        (launch.home / f".ipython/profile_{profile}/startup").mkdir(parents=True)
+    program = launch(
+        "import os, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(0.2,)).start()\n"
+        f"while not os.path.exists('go'): time.sleep(0.01)\n{wait}\nprint('end')",
+        cwd=launch.home,
+        env={"RTCONSOLE_PROFILE": profile},
+    )
+    with program.client() as client:
+        assert client.value("[t.name for t in threading.enumerate()]") == ["MainThread"]
+        assert client.value("threading.current_thread().name") == "rtconsole"
+        client.control("create_subshell_request")
+        (launch.home / "go").touch()
+        assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("end\n", "")
+
+
+def test_a_program_that_waits_for_all_threads_amid_a_boot_ends(launch: Launcher) -> None:
+    for wait in WAYS_TO_WAIT.values():
+        program = launch(
+            f"import rtconsole, threading, time\n{wait}\nprint('end')",
+            env={"RTCONSOLE_EAGER": "1"},
+        )
+        assert (program.wait(), program.stdout, program.stderr) == (0, "end\n", "")

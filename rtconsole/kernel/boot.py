@@ -39,11 +39,13 @@ def launch(
     with listener.gate, native.module_locks(greenlets):
         _import_threading(*main)
         natives = native.modules(*main) if greenlets else {}
+        from . import hidden
     import threading
 
     ours: Any = natives.get("threading", threading)
     arguments = listener, natives, hold_imports_first, failed
-    ours.Thread(target=_run, args=arguments, name="rtconsole", daemon=True).start()
+    hidden.hide(ours)
+    hidden.mark(ours.Thread(target=_run, args=arguments, name="rtconsole", daemon=True)).start()
 
 
 def _import_threading(main_thread_id: int, main_native_id: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rtconsole import debuglog, descriptors, recorder, settings, turns
 
-from . import freethreading
+from . import freethreading, hidden
 from .importing import load_modules
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to
@@ -132,7 +132,8 @@ class RunningKernel:
             finally:
                 socket.close(linger=0)
 
-        self._heart = threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True)
+        heart = threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True)
+        self._heart = hidden.mark(heart)
         self._heart.start()
 
     def load(self) -> None:
@@ -240,6 +241,7 @@ class RunningKernel:
         self.namespace = namespace
         self._ending: Any = ending  # imported now: at the end is no time for it
         for thread in (publisher, control, shell_channel):
+            hidden.mark(getattr(thread, "thread", None) or thread)
             thread.start()
             self._threads.add((getattr(thread, "thread", None) or thread).ident)
         ours = publisher.thread, control, shell_channel, self._heart, threading.current_thread()
@@ -331,9 +333,7 @@ class RunningKernel:
 
     def join(self) -> None:
         """Wait until the threads of a kernel that was closed are no more, for a while each."""
-        import threading
-
-        for thread in threading.enumerate():
+        for thread in hidden.ours():
             if thread.ident in self._threads or thread is self._heart:
                 thread.join(_STOP_PATIENCE)
 

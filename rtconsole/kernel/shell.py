@@ -26,7 +26,7 @@ from traitlets import Bool, Type
 
 from rtconsole.native import is_patched
 
-from . import complaints
+from . import complaints, hidden
 from .history import SessionHistory
 from .interrupt import Interrupts
 from .magics import ConsoleMagics, OutputMagics
@@ -196,6 +196,8 @@ class Shell(ZMQInteractiveShell):
             self.history_manager = SessionHistory(shell=self, parent=self)
         else:
             self.history_manager = HistoryManager(shell=self, parent=self)
+            if self.history_manager.save_thread is not None:
+                hidden.adopt(self.history_manager.save_thread)
         self.configurables.append(self.history_manager)
 
     @property

@@ -39,7 +39,8 @@ def all_stacks(main: int, console: Collection[int], cells: Collection[int]) -> l
     """
     known: dict[int, Any] = {}
     for module in (threading, _programs_threading):
-        known.update(getattr(module, "_active", {}))
+        known.update(active := getattr(module, "_active", {}))
+        known.update(getattr(active, "ours", {}))
     # by that: in a program with greenlets it knows another one of itself
     known[main] = _programs_threading.main_thread()
     threads: list[dict[str, Any]] = []

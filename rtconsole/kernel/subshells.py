@@ -14,6 +14,7 @@ from ipykernel.subshell import SubshellThread
 from ipykernel.subshell_manager import SubshellManager
 from ipykernel.utils import _async_in_context
 
+from . import hidden
 from .fairness import FairLock
 from .spared import Spared
 
@@ -26,6 +27,7 @@ class Subshell(SubshellThread):
 
     def __init__(self, name: str, context: Any, threads: set[int]) -> None:
         super().__init__(name, context, daemon=True)
+        hidden.mark(self)
         self.asyncio_lock: Any = FairLock()
         self._threads = threads
 

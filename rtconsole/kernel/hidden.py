@@ -1,0 +1,91 @@
+"""The console's threads, which the program does not find among its own.
+
+Many programs end when no other threads are left: they join all that ``threading.enumerate()``
+knows, or wait until ``threading.active_count()`` is 1, and would wait for ours for ever. So the
+dict of these, ``threading._active``, has ours beside it: ``threading.current_thread()`` looks them
+up there, as it has to find one in each thread, and nothing that counts or lists does.
+"""
+
+from typing import Any
+
+MARK = "_is_of_rtconsole"
+
+
+class Active(dict[int, Any]):
+    """``threading._active``: the program's threads by identifier.
+
+    Attributes:
+        ours: those of the console.
+    """
+
+    def __init__(self, threads: dict[int, Any]) -> None:
+        super().__init__()
+        self.ours: dict[int, Any] = {}
+        for ident, thread in threads.items():
+            self[ident] = thread
+
+    def __missing__(self, ident: int) -> Any:
+        return self.ours[ident]
+
+    def __setitem__(self, ident: int, thread: Any) -> None:
+        """Enter a thread that has begun."""
+        if hasattr(thread, MARK):
+            self.ours[ident] = thread
+        else:
+            super().__setitem__(ident, thread)
+
+    def __delitem__(self, ident: int) -> None:
+        """Strike one out that ends."""
+        if self.ours.pop(ident, None) is None:
+            super().__delitem__(ident)
+
+    def clear(self) -> None:
+        """Strike out all, in a forked child: then its only thread is entered, whosever it was."""
+        super().clear()
+        self.ours.clear()
+
+
+def mark(thread: Any) -> Any:
+    """Have a thread that is not started yet be one of the console's, and return it."""
+    setattr(thread, MARK, True)
+    return thread
+
+
+def adopt(thread: Any) -> None:
+    """Mark a thread that has started already."""
+    mark(thread)
+    module: Any = _threading
+    with module._active_limbo_lock:
+        active = module._active
+        if type(active) is Active and active.pop(thread.ident, None) is thread:
+            active[thread.ident] = thread
+
+
+def hide(module: Any) -> None:
+    """Have the program not find threads that are marked, from now on.
+
+    That stays when a console is stopped: its last threads end a moment later.
+
+    Args:
+        module: the ``threading`` that the console's threads are of.
+    """
+    global _threading
+    _threading = module
+    with module._active_limbo_lock:
+        before = module._active
+        if type(before) is Active:
+            return
+        module._active = active = Active(before)
+        # Since Python 3.13: strikes out what C's threads go by; later versions' has the dict as a
+        # default value.
+        strike_out: Any = getattr(getattr(module, "_DeleteDummyThreadOnDel", None), "__del__", None)
+        if defaults := getattr(strike_out, "__defaults__", None):
+            strike_out.__defaults__ = tuple(active if x is before else x for x in defaults)
+
+
+def ours() -> list[Any]:
+    """Return the console's threads that are hidden."""
+    return list(getattr(getattr(_threading, "_active", None), "ours", {}).values())
+
+
+_threading: Any = None
