@@ -28,10 +28,12 @@ class Active(dict[int, Any]):
         return self.ours[ident]
 
     def __setitem__(self, ident: int, thread: Any) -> None:
-        """Enter a thread that has begun."""
+        """Enter a thread that has begun, in the place of one of a parent's if C has forked."""
         if hasattr(thread, MARK):
+            self.pop(ident, None)
             self.ours[ident] = thread
         else:
+            self.ours.pop(ident, None)
             super().__setitem__(ident, thread)
 
     def __delitem__(self, ident: int) -> None:
