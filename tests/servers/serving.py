@@ -223,6 +223,7 @@ class Server:
         *,
         whole_group: bool = False,
         runs_no_exit: bool = False,
+        killed: Callable[[str], set[int]] = lambda _: set(),
     ) -> Ended:
         """End it by a signal; return its exit code, and what it wrote without pids and times.
 
@@ -234,20 +235,25 @@ class Server:
             os.killpg(self.pid, number)
         else:
             self.program.signal(number)
-        return self.ended(runs_no_exit=runs_no_exit)
+        return self.ended(runs_no_exit=runs_no_exit, killed=killed)
 
-    def ended(self, *, runs_no_exit: bool = False) -> Ended:
+    def ended(
+        self,
+        *,
+        runs_no_exit: bool = False,
+        killed: Callable[[str], set[int]] = lambda _: set(),
+    ) -> Ended:
         """Wait for its end: its children are gone, and so are all files of ours.
 
         Args:
             runs_no_exit: whether it leaves the interpreter without its end, as a signal does:
                 then its own files, and no others, go when somebody lists.
+            killed: returns those whom it has killed, from what it wrote to stderr: likewise.
         """
         code = self.program.wait()
         wait_for(lambda: not any(map(is_alive, self.known)), f"the end of {self.known}")
-        left = self.files()
-        if runs_no_exit:
-            left = [name for name in left if str(self.pid) not in name]
+        later = {*killed(self.program.stderr), *([self.pid] if runs_no_exit else [])}
+        left = [name for name in self.files() if not any(str(pid) in name for pid in later)]
         assert not left, (left, self.program.describe())
         assert listed(self.launch) == set()
         assert not self.files()
