@@ -3,7 +3,10 @@
 import json
 import socket
 import sys
+import textwrap
+from contextlib import ExitStack
 
+import commands
 import pytest
 from harness import Client, Launcher, Program, wait_for
 
@@ -120,6 +123,86 @@ def test_multiprocessing_children_have_consoles(launch: Launcher, method: str) -
     assert program.wait() == 0
     assert program.stdout.endswith("[-15, -15]\n")
     assert program.stderr == ""
+
+
+POOLS = {
+    "Pool": """
+        pool = context.Pool(1, maxtasksperchild=2)
+        run = lambda: pool.apply(work)
+        end = lambda: (pool.close(), pool.join())
+        """,
+    "ProcessPoolExecutor": """
+        from concurrent.futures import ProcessPoolExecutor
+        pool = ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=2)
+        run = lambda: pool.submit(work).result()
+        end = pool.shutdown
+        """,
+}
+
+
+@pytest.mark.parametrize(
+    ("pool", "method"),
+    [("Pool", "fork"), ("ProcessPoolExecutor", "spawn"), ("ProcessPoolExecutor", "forkserver")],
+)
+def test_each_fresh_worker_of_a_pool_has_a_console_of_its_own(
+    launch: Launcher, pool: str, method: str
+) -> None:
+    program = launch(
+        f"""
+        import multiprocessing, os, time
+        word = "plain"
+        def work():
+            return f"{{word}} {{os.getpid()}}"
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            {textwrap.dedent(POOLS[pool]).strip().replace(chr(10), chr(10) + " " * 12)}
+            number = 0
+            while not os.path.exists("stop"):
+                if os.path.exists(f"task {{number}}"):
+                    print(run(), flush=True)
+                    number += 1
+                time.sleep(0.005)
+            end()
+            print("done", flush=True)
+        """,
+        cwd=launch.home,
+    )
+    done: list[str] = []
+
+    def do() -> tuple[str, int]:
+        """Have one more task done; return what its worker says, and who that is."""
+        (launch.home / f"task {len(done)}").touch()
+        wait_for(lambda: program.stdout.count("\n") > len(done), "the task")
+        done.append(program.stdout.splitlines()[-1])
+        word, pid = done[-1].split()
+        return word, int(pid)
+
+    def listed() -> set[int]:
+        rows = json.loads(commands.run(launch, "list", "--json").stdout)
+        home = f"{launch.home}/"
+        return {row["pid"] for row in rows if row["connection_file"].startswith(home)}
+
+    former: set[int] = set()
+    with ExitStack() as stack:
+        for _ in range(3):
+            word, worker = do()
+            assert word == "plain"
+            assert worker not in {program.pid, *former}
+            client = client_of(program, worker)
+            stack.callback(client.close)
+            assert client.value("(__import__('os').getpid(), word)") == (worker, "plain")
+            wait_for(lambda pid=worker: listed() == {program.pid, pid}, "the list")
+            client.run("word = 'changed'")
+            # its second and last: from here on its client is one of a process that has ended
+            assert do() == ("changed", worker)
+            former.add(worker)
+            if len(former) == 1:  # the others are made beside a kernel
+                stack.enter_context(program.client())
+    (launch.home / "stop").touch()
+    assert program.wait() == 0
+    assert program.stdout.splitlines() == [*done, "done"]
+    assert program.stderr == ""
+    assert not list(program.runtime_dir.glob("kernel-rt-*.json"))
 
 
 def test_a_cell_that_forks_leaves_parent_and_client_going_on(counter: Program) -> None:
