@@ -137,6 +137,7 @@ def boot(self: Listener) -> None:
     """Hand over to the kernel. In the parked thread."""
     try:
         with self.gate:
+            listener.tried(lambda: __import__("rtconsole.waking"), None, RuntimeError)
             from . import waking
     except Exception as error:  # protects the program: after chroot() there is no such file
         give_up(self, error)

@@ -210,6 +210,7 @@ def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
     """Call a function of :mod:`.lifecycle`, imported once: in a fork an import costs dearly."""
     global _lifecycle
     if _lifecycle is None:
+        tried(lambda: __import__("rtconsole.lifecycle"), None, RuntimeError)  # see waking.boot
         from . import lifecycle as _lifecycle
     return getattr(_lifecycle, what)(self, *arguments)
 
@@ -255,11 +256,11 @@ def is_own_folder(path: str, forbidden: int) -> bool:
     return bool(is_kept) and found.st_uid == os.geteuid()
 
 
-def tried(ask: "Any", otherwise: "Any") -> "Any":
+def tried(ask: "Any", otherwise: "Any", error: "type[Exception]" = OSError) -> "Any":
     """Return what ``ask`` does, or something else if that fails."""
     try:
         return ask()
-    except OSError:
+    except error:
         return otherwise
 
 
@@ -338,8 +339,7 @@ def unlink(path: str) -> None:
 
 current: "Listener | None" = None
 _lifecycle: "Any" = None
-_boot_time = 0  # of the machine, in seconds since the epoch
-_hooked = False
+_boot_time, _hooked = 0, False  # the former of the machine, in seconds since the epoch
 opens_in_children = False  # of multiprocessing's fork server, which has no console itself
 
 

@@ -6,7 +6,7 @@ Runs in the parked thread, and never raises into the program. Standard library o
 import sys
 
 from . import forks, lifecycle, renewal
-from .listener import BOOTING, CLOSED, Listener, note
+from .listener import BOOTING, CLOSED, Listener, note, tried
 
 # Seconds until a program that has hardly any descriptors left is looked at again; and one that
 # imports what we want, and how often.
@@ -14,19 +14,26 @@ _LATER, _LOOK, _MOST_LOOKS = 0.5, 0.001, 1000
 
 
 def boot(self: Listener) -> None:
-    """Hand over to the kernel; if that fails, tell who rang, and the debug log."""
+    """Hand over to the kernel; if that fails, tell who rang, and the debug log.
+
+    What is imported until there is :mod:`.native` is so twice. A module's lock knows its owner by
+    `_thread.get_ident`: if gevent replaces that meanwhile, the lock is not released (RuntimeError,
+    "cannot release un-acquired lock"). It goes with the traceback, and the module is there.
+    """
     try:
         renewal.renew(self)
         with self.gate:
-            if not _import_first():
-                _import_first()
+            tried(_import_first, None, RuntimeError)
+            _import_first()
         from . import descriptors, native, turns
 
         turns.shorten()
         native.wait_while_importing()
+        greenlets = native.is_wanted()
         release = descriptors.hold_streams()  # what is imported is read by a descriptor
         try:
-            with self.gate:
+            # these the program may import, too: a lock of theirs has to be released
+            with self.gate, native.module_locks(greenlets):
                 _import_collections_abc()
                 try:
                     import resource  # noqa: F401, for who looks whether there is room
@@ -63,19 +70,9 @@ def _launch(self: Listener) -> None:
     boot.launch(self, greenlets, forks.hold_imports_first, boot_failed)
 
 
-def _import_first() -> bool:
-    """Import what a fork must not meet half imported; false if that is to be done once more.
-
-    A module's lock knows its owner by `_thread.get_ident`. If gevent replaces that meanwhile, the
-    lock is not released ("cannot release un-acquired lock"). It goes when this has returned, with
-    the traceback, so that who imports again is not kept waiting.
-    """
-    try:
-        from . import descriptors, native, room, turns  # noqa: F401  (all, here: see forks.before_fork)
-    except RuntimeError as error:
-        note("importing once more", error)
-        return False
-    return True
+def _import_first() -> None:
+    """Import what a fork must not meet half imported: all, here, see :func:`.forks.before_fork`."""
+    from . import descriptors, native, room, turns  # noqa: F401
 
 
 def _import_collections_abc() -> None:

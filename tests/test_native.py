@@ -233,6 +233,45 @@ def test_an_import_goes_on_when_the_program_patches_in_the_middle(launch: Launch
         assert (done.stdout, done.stderr) == (f"{expected}\n", ""), locks
 
 
+@pytest.mark.parametrize(
+    "module", ["lifecycle", "waking", "forks", "native", "collections", "resource", "boot"]
+)
+def test_a_kernel_boots_although_the_program_patches_amid_one_of_its_first_imports(
+    launch: Launcher, module: str
+) -> None:
+    launch.script("", "gevent.py")
+    program = launch(
+        """
+        import _thread, os, sys, time
+        name, original, found, seen = sys.argv[1], _thread.get_ident, set(sys.modules), []
+        main = original()
+
+        def hook(event, arguments):  # the lock of the module is held: of one in C, the second time
+            if original() == main or event not in ("exec", "import"): return
+            file = arguments[0].co_filename if event == "exec" else str(arguments[1])
+            if any(file.endswith(end) for end in (f"/{name}.py", f"/{name}/__init__.py")) or (
+                f"/{name}." in file
+            ):
+                seen.append(file)
+                _thread.get_ident = lambda: -original()
+
+        sys.addaudithook(hook)
+        print("ready", flush=True)
+        stop = False
+        while not stop: time.sleep(0.01)
+        """,
+        module,
+    )
+    program.wait_for_output("ready")
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42", program.describe()
+        names = f"{{{module!r}, 'rtconsole.{module}', 'rtconsole.kernel.{module}'}}"
+        assert client.value(f"bool(seen or found & {names})") is True
+        client.send("stop = True")
+        assert program.wait() == 0
+    assert program.stderr == ""
+
+
 def test_our_instances_are_others_and_the_programs_are_as_they_were() -> None:
     code = """
     import sys
