@@ -6,6 +6,7 @@ from importlib.machinery import PathFinder
 import pytest
 from harness import Launcher, Program
 
+from rtconsole import native
 from rtconsole.kernel import finders
 
 # Waits for a visit's end, then does what the test says with modules that were deferred.
@@ -38,6 +39,9 @@ def test_a_visit_leaves_out_what_it_does_not_use(launch: Launcher, deferred_in: 
         for code in ("1 + 1", "print('x')", "1 / 0", "%who", "import os; os.getcwd?"):
             client.run(code)
         deferred = client.value(deferred_in)
+        if native.is_wanted():  # gevent or eventlet is installed here: see kernel.imports
+            assert deferred == ["_strptime"]
+            return
         missing = {"jupyter_client", "ipykernel", "logging.config", "dateutil.parser", "random"}
         assert missing <= set(deferred)
         assert not client.value("[n for n in __import__('sys').modules if n == 'ipaddress']")
