@@ -1,5 +1,8 @@
 """Run the test suite on every supported interpreter that is found here, in a venv each.
 
+And on the newest, parts of it in one more, in which gevent is installed: where it can be imported
+the kernel has modules of its own (rtconsole/native.py). With arguments, only what they say is run.
+
 Interpreters are ``python3.N`` on PATH or under pyenv. Standard library only, and for any
 Python 3: this is what runs first on a fresh machine.
 
@@ -21,6 +24,16 @@ PROBE = (
     "import sys, venv, ensurepip; print(sys.executable);"
     "print('%d.%d' % sys.version_info[:2]); print(sys.version.split()[0])"
 )
+
+# What is run beside gevent.
+FILES = ["native", "closing", "deferred", "footprint", "cell_processes", "exits", "forks"]
+TESTS = (
+    "cells_do_all_that_they_do_elsewhere",
+    "a_child_that_a_greenlet_program_forks_has_a_console_of_its_own",
+    "patching_while_the_kernel_boots_breaks_neither",
+)
+BESIDE_GEVENT = [f"tests/test_{name}.py" for name in FILES]
+BESIDE_GEVENT += [f"tests/servers/test_greenlets.py::test_{name}" for name in TESTS]
 
 
 def candidates(version):
@@ -48,12 +61,12 @@ def find(version):
     return None
 
 
-def install(python, folder):
-    """Make a venv, if there is none yet, and install the project and its test requirements."""
+def install(python, folder, extras):
+    """Make a venv, if there is none yet, and install the project and what it takes to test it."""
     if not (folder / "bin" / "python").exists():
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", ".[test]"], cwd=str(ROOT), check=True)
+    subprocess.run([*pip, "install", "--quiet", f".[{extras}]"], cwd=str(ROOT), check=True)
 
 
 def main(arguments):
@@ -69,18 +82,23 @@ def main(arguments):
         newest = max(found)
         found, arguments = {newest: found[newest]}, arguments[1:]
     print("interpreters:", ", ".join(f"{full} ({path})" for path, full in found.values()))
+    legs = [(version, [], arguments or ["-n", "3"]) for version in sorted(found)]
+    if not arguments:
+        legs.append((max(found), ["gevent"], ["-n", "3", *BESIDE_GEVENT]))
     results = []
-    for version, (python, full) in sorted(found.items()):
-        folder = VENVS / f"{version[0]}.{version[1]}"
+    for version, more, words in legs:
+        python, full = found[version]
+        name = " and ".join([full, *more])
         started = time.time()
-        print(f"\n=== Python {full}: {python}", flush=True)
-        install(python, folder)
-        command = [str(folder / "bin" / "python"), "-m", "pytest", *(arguments or ["-n", "3"])]
+        print(f"\n=== Python {name}: {python}", flush=True)
+        folder = VENVS / "-".join(["{}.{}".format(*version), *more])
+        install(python, folder, ",".join(["test", *more]))
+        command = [str(folder / "bin" / "python"), "-m", "pytest", *words]
         status = subprocess.run(command, cwd=str(ROOT), check=False).returncode
-        results.append((full, status, time.time() - started))
+        results.append((name, status, time.time() - started))
     print()
-    for full, status, seconds in results:
-        print(f"Python {full:8} {'failed' if status else 'passed'} ({seconds:.0f} s)")
+    for name, status, seconds in results:
+        print(f"Python {name:8} {'failed' if status else 'passed'} ({seconds:.0f} s)")
     return 1 if any(status for _, status, _ in results) else 0
 
 
