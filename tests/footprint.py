@@ -114,6 +114,13 @@ def _warnings_and_logging(state):
             ]
             found = (logger.level, handlers, logger.propagate, logger.disabled)
             state[f"logger {name}"] = found
+    # what gevent and eventlet give locks of theirs, and `logging` closes at the end
+    known = [handler() for handler in logging._handlerList]
+    state["logging's handlers"] = [
+        id(handler)
+        for handler in known
+        if not isinstance(handler, (type(None), logging.NullHandler))
+    ]
     state["logging.disable"] = logging.root.manager.disable
     state["logging.raiseExceptions"] = logging.raiseExceptions
     state["logging.getLoggerClass()"] = id(logging.getLoggerClass())

@@ -367,14 +367,16 @@ _abandoned: list[RunningKernel] = []
 
 
 def _log() -> Any:
-    """Return a logger that is not in the program's tree and writes to the debug log only."""
+    """Return a logger that is not in the program's tree and writes to the debug log only.
+
+    Without a handler, whose lock the program would know of: eventlet, if it patches before the
+    kernel is to be found from ``sys.modules``, writes of a lock that "was not greened".
+    """
     import logging
 
-    class ToDebugLog(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+    class Logger(logging.Logger):
+        def callHandlers(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
             debuglog.note(f"{record.levelname}: {record.getMessage()}", error)
 
-    logger = logging.Logger("rtconsole", logging.WARNING)
-    logger.addHandler(ToDebugLog())
-    return logger
+    return Logger("rtconsole", logging.WARNING)
