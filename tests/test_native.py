@@ -253,7 +253,8 @@ def test_a_kernel_boots_although_the_program_patches_amid_one_of_its_first_impor
                 f"/{name}." in file
             ):
                 seen.append(file)
-                _thread.get_ident = lambda: -original()
+                # the main thread's stays: `threading` is perhaps not imported, as gevent would have
+                _thread.get_ident = lambda: original() * (1 if original() == main else -1)
 
         sys.addaudithook(hook)
         print("ready", flush=True)
