@@ -40,6 +40,7 @@ print(number)
 """
 
 
+@pytest.mark.timeout(360)  # 45 s on a quiet machine, and more than the others' 120 on a busy one
 def test_children_of_the_pool_are_changed_recycled_and_restarted_while_tasks_come(
     launch: Launcher,
 ) -> None:
