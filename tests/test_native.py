@@ -240,6 +240,7 @@ def test_a_kernel_boots_although_the_program_patches_amid_one_of_its_first_impor
     launch: Launcher, module: str
 ) -> None:
     launch.script("", "gevent.py")
+    launch("pass").wait()  # makes the folders: what comes then starts as most programs do
     program = launch(
         """
         import _thread, os, sys, time
@@ -266,8 +267,7 @@ def test_a_kernel_boots_although_the_program_patches_amid_one_of_its_first_impor
     program.wait_for_output("ready")
     with program.client() as client:
         assert client.run("6 * 7").result == "42", program.describe()
-        names = f"{{{module!r}, 'rtconsole.{module}', 'rtconsole.kernel.{module}'}}"
-        assert client.value(f"bool(seen or found & {names})") is True
+        assert client.value(f"bool(seen or {module!r} in found)") is True
         client.send("stop = True")
         assert program.wait() == 0
     assert program.stderr == ""
