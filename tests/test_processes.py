@@ -1,6 +1,8 @@
 """Forks, execs and multiprocessing: each process has a console of its own, or none."""
 
 import json
+import os
+import signal
 import socket
 import sys
 import textwrap
@@ -166,6 +168,7 @@ def test_each_fresh_worker_of_a_pool_has_a_console_of_its_own(
             print("done", flush=True)
         """,
         cwd=launch.home,
+        start_new_session=True,
     )
     done: list[str] = []
 
@@ -182,8 +185,14 @@ def test_each_fresh_worker_of_a_pool_has_a_console_of_its_own(
         home = f"{launch.home}/"
         return {row["pid"] for row in rows if row["connection_file"].startswith(home)}
 
+    def end_all() -> None:
+        """Where the test fails: workers outlive a parent that is killed."""
+        if program.is_running():
+            os.killpg(program.pid, signal.SIGKILL)
+
     former: set[int] = set()
     with ExitStack() as stack:
+        stack.callback(end_all)
         for _ in range(3):
             word, worker = do()
             assert word == "plain"
@@ -198,8 +207,8 @@ def test_each_fresh_worker_of_a_pool_has_a_console_of_its_own(
             former.add(worker)
             if len(former) == 1:  # the others are made beside a kernel
                 stack.enter_context(program.client())
-    (launch.home / "stop").touch()
-    assert program.wait() == 0
+        (launch.home / "stop").touch()
+        assert program.wait() == 0
     assert program.stdout.splitlines() == [*done, "done"]
     assert program.stderr == ""
     assert not list(program.runtime_dir.glob("kernel-rt-*.json"))
