@@ -371,6 +371,20 @@ def test_beside_a_flood_others_are_served_and_memory_is_bounded(
     assert resident(program) - before < 24 << 20
 
 
+def test_beside_a_flood_of_control_another_client_interrupts_its_cell(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as client:
+        channel, data = blocks(program, "control")
+        with wire.connect(program.info, channel) as sock:
+            wire.shake_hands(sock, channel)
+            flood(sock, data, 1.5)
+            request = client.send("import time\nwhile True: time.sleep(0.01)")
+            client.iopub("execute_input")
+            client.interrupt()
+            assert client.finish(request).error == "KeyboardInterrupt"
+    assert_served(program)
+
+
 @linux
 def test_a_flood_while_a_cell_hangs_keeps_nobody_from_a_shell_beside_it(launch: Launcher) -> None:
     program = launch(PROGRAM)

@@ -9,7 +9,7 @@ from ipykernel.ipkernel import IPythonKernel
 from . import peers, readonly
 from .audit import Audit, Refused, Request
 from .fairness import FairLock
-from .intake import FREE, MOST, Intake, TooManyRequests
+from .intake import BURST, CONTROL_BURST, FREE, MOST, Intake, TooManyRequests
 from .session import Session
 
 
@@ -28,8 +28,8 @@ class GuardedKernel(IPythonKernel):
         self._main_asyncio_lock: Any = FairLock()
         to_main = self.shell_channel_thread.manager.get_shell_channel_to_subshell_pair(None)
         self._main_asyncio_lock.stream = lambda: to_main.to_stream
-        self._shell_intake = Intake(self.shell_stream, self.shell_channel_thread_main)
-        self._control_intake = Intake(self.control_stream, self.dispatch_control)
+        self._shell_intake = Intake(self.shell_stream, self.shell_channel_thread_main, BURST)
+        self._control_intake = Intake(self.control_stream, self.dispatch_control, CONTROL_BURST)
 
     def _restrict(self) -> None:
         """Leave only what clients may ask for among the handlers."""

@@ -12,9 +12,9 @@ from typing import Any
 import zmq
 
 # Requests of a flood that are read one after the other, and then in a second. One costs the
-# program up to 3 ms, which at this rate is a twentieth of its time. Likewise what is no request
-# of ours: it costs 0.1 ms.
-BURST, RATE = 300, 10
+# program up to 3 ms, which at this rate is a twentieth of its time. On control nobody asks for many
+# things at once. Likewise what is no request of ours: it costs 0.1 ms.
+BURST, CONTROL_BURST, RATE = 300, 30, 10
 JUNK_BURST, JUNK_RATE = 1000, 200
 
 # Seconds between two of the first.
@@ -66,15 +66,16 @@ class Pace:
 class Intake:
     """Reads one channel's stream. All of it runs in that channel's thread."""
 
-    def __init__(self, stream: Any, take: Callable[[Any], Any]) -> None:
+    def __init__(self, stream: Any, take: Callable[[Any], Any], burst: int) -> None:
         """
         Args:
             stream: a ``ZMQStream``.
             take: its ``on_recv``.
+            burst: how many requests of a flood are read at once.
         """
         self._stream = stream
         self._take = take
-        self._pace = Pace(BURST, RATE)
+        self._pace = Pace(burst, RATE)
         self._junk = Pace(JUNK_BURST, JUNK_RATE)
 
     def stop(self) -> None:
