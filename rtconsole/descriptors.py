@@ -37,10 +37,10 @@ def allow_a_kernel() -> bool:
     return _left()[0] >= _FOR_A_KERNEL
 
 
-def allow_a_client() -> bool:
-    """Tell whether another connection leaves the program enough: a 32nd of its limit."""
+def allowed_clients() -> int:
+    """Return how many connections leave the program enough: a 32nd of its limit."""
     left, limit = _left()
-    return left > min(32, max(4, limit // 32))
+    return max(0, left - min(32, max(4, limit // 32)))
 
 
 def _left() -> tuple[int, int]:
@@ -50,10 +50,8 @@ def _left() -> tuple[int, int]:
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        # proc(5): its size is the number of entries since Linux 6.2, and 0 before
         folder = folder_of_descriptors(sys.platform)
-        used = os.stat(folder).st_size if sys.platform == "linux" else 0
-        used = used or len(os.listdir(folder))
+        used = _calls.count() or len(os.listdir(folder))
     except (ImportError, OSError):  # Windows; no /proc
         return unknown, unknown
     return (limit - used, limit) if limit >= 0 else (unknown, unknown)
@@ -69,6 +67,13 @@ class Calls:
 
     Between any two of these another thread may run; :func:`use` others. Raise OSError.
     """
+
+    def count(self) -> int:
+        """Return how many numbers are used; 0 if that is not known.
+
+        On Linux it is the folder's size, since 6.2 (proc(5)).
+        """
+        return os.stat("/proc/self/fd").st_size if sys.platform == "linux" else 0
 
     def used(self) -> "Iterable[int]":
         """Return the numbers that are used."""
@@ -166,7 +171,7 @@ def _open_placeholders() -> None:
 def _streams_are_open() -> bool:
     """Tell so without a descriptor, which a program that closes one twice might close."""
     try:
-        return all(system.fstat(fd) for fd in range(3))
+        return all(_calls.identity(fd) for fd in range(3))
     except OSError:
         return False
 

@@ -288,26 +288,28 @@ def test_nothing_of_the_program_runs_while_a_client_is_let_in(launch: Launcher) 
     """Not for a moment, though another thread is to have its turn each microsecond."""
     program = launch(
         """
-        import sys, threading, time
+        import os, sys, threading, time
         from functools import partial
         from rtconsole.kernel.atonce import AtOnce
         sys.setswitchinterval(1e-6)
         count, seen, ran = [0], [], 0
+        never, _ = os.pipe()  # not readable: as if libzmq had been told
         def compute():
             while True: count[0] += 1
         threading.Thread(target=compute, daemon=True).start()
         while not count[0]: time.sleep(0.001)
         at_once, look = AtOnce(), partial(seen.extend, count)
         for _ in range(100):
-            at_once.meanwhile(look, look, 20, 10, 20)
-            before, after = seen[-2:]
+            goes_on = iter([True, True, False]).__next__
+            assert at_once.meanwhile(look, look, goes_on, never, 20, (10, 10), 20) == 3
+        for before, after in zip(seen[::2], seen[1::2], strict=True):
             ran += before != after
-        print(ran, seen[0] < seen[-1])
+        print(len(seen), ran, seen[0] < seen[-1])
         """,
         env={"RTCONSOLE": "0"},
     )
     assert program.wait() == 0, program.describe()
-    assert program.stdout == "0 True\n"
+    assert program.stdout == "600 0 True\n"
 
 
 def test_a_file_of_ours_on_a_stream_closed_just_now_is_moved_and_the_programs_is_left(

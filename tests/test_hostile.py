@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -430,6 +431,37 @@ def test_two_hundred_clients_at_once_that_never_read(target: Program) -> None:
         assert_served(target)
     wait_for(lambda: descriptors() <= before, "the connections to be closed")
     assert_served(target)
+
+
+# How often anybody was let in.
+COUNT_TURNS = """
+from rtconsole.kernel.atonce import AtOnce
+turns = []
+def meanwhile(*arguments, inner=AtOnce.meanwhile):
+    turns.append(inner(*arguments))
+    return turns[-1]
+AtOnce.meanwhile = meanwhile
+"""
+
+
+@linux
+def test_many_who_hung_up_before_they_were_let_in_hardly_keep_the_next_one_waiting(
+    launch: Launcher,
+) -> None:
+    program = launch(PROGRAM)
+    with program.client() as client:
+        assert client.run(COUNT_TURNS).status == "ok"
+        info = program.info
+        program.signal(signal.SIGSTOP)
+        try:
+            for _ in range(400):
+                wire.connect(info, "iopub").close()
+        finally:
+            program.signal(signal.SIGCONT)
+        assert_served(program)
+        # each of them took several turns, when it was waited for libzmq to keep them
+        assert client.value("sum(turns)") > 200
+        assert client.value("len(turns)") < 200
 
 
 @linux

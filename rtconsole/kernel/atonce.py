@@ -11,12 +11,13 @@ Linux only.
 
 import ctypes
 import os
+import select
 import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import compress, repeat
-from operator import add, and_, call, iconcat, itemgetter, le, lt
+from itertools import compress, islice, repeat
+from operator import add, and_, call, ge, gt, iconcat, itemgetter, not_, or_
 from typing import Any
 
 from rtconsole import descriptors
@@ -24,11 +25,13 @@ from rtconsole import descriptors
 # Numbers below this one are looked at, so many at once.
 _HIGHEST, _SOME = 512, 64
 
-# statx(2), since older C libraries have no fstat(2): where inode and device are in what it tells.
-_AT_EMPTY_PATH, _STATX_INO, _SIZE, _INODE_AT, _DEVICE_AT = 0x1000, 0x100, 256, 32, 136
+# statx(2), since older C libraries have no fstat(2): what it tells, and where in that it is.
+_AT_EMPTY_PATH, _STATX_INO, _STATX_SIZE, _LENGTH = 0x1000, 0x100, 0x200, 256
+_INODE_AT, _SIZE_AT, _DEVICE_AT = 32, 40, 136
 
-# fcntl(2), memfd_create(2); `fcntl` is not everywhere.
+# fcntl(2), memfd_create(2), prctl(2); `fcntl` is not everywhere.
 _F_GETFD, _F_GETFL, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 3, 1030, 1
+_TIMERSLACK = 29  # nanoseconds, 0 for the default
 
 
 class AtOnce(descriptors.Calls):
@@ -42,10 +45,17 @@ class AtOnce(descriptors.Calls):
         self.libc: Any = ctypes.PyDLL(None, use_errno=True)
         self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
         quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
-        self._fcntl, self._usleep = quick.fcntl, quick.usleep
+        self._fcntl, self._usleep, self._poll = quick.fcntl, quick.usleep, quick.poll
+        self._prctl = quick.prctl
+
+    def count(self) -> int:
+        status = ctypes.create_string_buffer(_LENGTH)
+        # the path is absolute, and so no descriptor of a folder matters
+        _checked(self.libc.statx(-1, b"/proc/self/fd", 0, _STATX_SIZE, status))
+        return int(struct.unpack_from("@Q", status, _SIZE_AT)[0])
 
     def used(self) -> list[int]:
-        count = os.stat("/proc/self/fd").st_size or _HIGHEST  # 0 before Linux 6.2, proc(5)
+        count = self.count() or _HIGHEST
         found: list[int] = []
         for low in range(0, _HIGHEST, _SOME):
             if len(found) < count:
@@ -66,10 +76,14 @@ class AtOnce(descriptors.Calls):
             self.libc.close(memory)
 
     def identity(self, fd: int) -> tuple[int, int]:
-        status = ctypes.create_string_buffer(_SIZE)
+        status = ctypes.create_string_buffer(_LENGTH)
         _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, status))
         device = os.makedev(*struct.unpack_from("@II", status, _DEVICE_AT))
         return device, struct.unpack_from("@Q", status, _INODE_AT)[0]
+
+    def is_readable(self, fd: int) -> bool:
+        """Tell whether poll(2) says so."""
+        return bool(self._poll(_polled(fd), 1, 0) > 0)
 
     def dup(self, fd: int) -> int:
         return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
@@ -81,46 +95,68 @@ class AtOnce(descriptors.Calls):
         self,
         begin: Callable[[], object],
         end: Callable[[], object],
+        goes_on: Callable[[], bool],
+        epoll: int,
         highest: int,
-        looks: int,
+        looks: tuple[int, int],
         pause: int,
-    ) -> bool:
-        """Have libzmq open a descriptor while all numbers up to ``highest`` are held.
+    ) -> int:
+        """Have libzmq open descriptors, one by one, while all numbers up to ``highest`` are held.
+
+        It may close one at once, where nobody is at the other end any more; then all that can be
+        seen is that it was told.
 
         Args:
             begin: what tells libzmq, and ``end`` that it is not to any more, which it knows
                 if it has; functions in C.
-            looks: how often to look whether it has, ``pause`` microseconds each.
+            goes_on: asked before each but the first.
+            epoll: by which it is told: readable until it is, epoll(7).
+            looks: how often to look whether it is, and then whether it has; ``pause``
+                microseconds each.
 
         Returns:
-            Whether it has.
+            How often it has, for all that can be seen.
 
         Raises:
             OSError: none can be held.
         """
         placeholder, taken = self.placeholder(), list[int]()
-        identity = self.identity(placeholder)
-        dups = map(
-            self._fcntl, repeat(placeholder, highest + 2), repeat(_F_DUPFD_CLOEXEC), repeat(0)
-        )
+        identity, asked, count = self.identity(placeholder), _polled(epoll), 0
+        dups = map(self._fcntl, repeat(placeholder), repeat(_F_DUPFD_CLOEXEC), repeat(0))
         last = itemgetter(-1)
-        fill = map(lt, repeat(highest), map(last, map(iconcat, repeat(taken), zip(dups))))
-        flags = map(self._fcntl, map(last, repeat(taken, looks)), repeat(_F_GETFD))
-        # a thread that was in a system call, and not in Python, may have put its own file there
-        ours = map(and_, map(self._fcntl, taken, repeat(_F_GETFL)), repeat(os.O_PATH))
-        steps: list[Callable[[], Any]] = [
-            partial(any, fill),  # the last one taken is above the highest
-            partial(deque, map(self.libc.close, map(last, (taken,))), 0),  # it is the next one's
-            begin,
-            partial(any, map(le, repeat(0), map(add, map(self._usleep, repeat(pause)), flags))),
-            end,
-            taken.pop,
-            partial(deque, map(self.libc.close, compress(taken, ours)), 0),
-        ]
+        fill = map(gt, map(last, map(iconcat, repeat(taken), zip(dups))), repeat(highest))
+        flags = map(self._fcntl, map(last, repeat(taken)), repeat(_F_GETFD))
+        is_open = map(ge, flags, repeat(0))
+        is_told = map(not_, map(self._poll, repeat(asked), repeat(1), repeat(0)))
+        is_either = map(or_, is_open, is_told)
         try:
-            return bool(list(map(call, steps))[3])
+            while not count or goes_on():
+                steps: list[Callable[[], Any]] = [
+                    partial(self._prctl, _TIMERSLACK, 1),  # else each look takes 70 microseconds
+                    partial(any, islice(fill, highest + 2)),  # the last one is above the highest
+                    # its number is the next one's
+                    partial(deque, map(self.libc.close, map(last, (taken,))), 0),
+                    begin,
+                    partial(any, map(add, map(self._usleep, repeat(pause, looks[0])), is_either)),
+                    partial(any, map(add, map(self._usleep, repeat(pause, looks[1])), is_open)),
+                    end,
+                    partial(self._prctl, _TIMERSLACK, 0),  # as before
+                    taken.pop,
+                ]
+                if not list(map(call, steps))[4]:
+                    break
+                count += 1
+            return count
         finally:
+            # a thread that was in a system call, and not in Python, may have put its own file there
+            ours = map(and_, map(self._fcntl, taken, repeat(_F_GETFL)), repeat(os.O_PATH))
+            deque(map(self.libc.close, compress(taken, ours)), 0)
             descriptors.close_if_same(placeholder, identity)
+
+
+def _polled(fd: int) -> Any:
+    """Return a struct pollfd, poll(2)."""
+    return ctypes.create_string_buffer(struct.pack("@ihh", fd, select.POLLIN, 0))
 
 
 def _checked(result: int) -> int:

@@ -36,10 +36,15 @@ _EVENT = "=IQ" if platform.machine() == "x86_64" else "@IQ"
 # harasses us; until scarce descriptors are looked at again.
 _SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 0.5
 
+# How many who have knocked already are let in at once: a computing program has the interpreter for
+# 5 ms whenever it is let go of, several times between two. And how many times as long nobody is,
+# if there are more than that.
+_CROWD, _REST = 16, 10
+
 # Microseconds between two looks whether libzmq has accepted, and how many: the program stands
 # still meanwhile, usually for a tenth of a millisecond. And how often libzmq may be late, on a busy
 # machine, before it is left to accept while the program runs.
-_LOOK, _LOOKS, _LATE = 20, 30, 2
+_LOOK, _LOOKS, _LATE = 20, (30, 3), 2
 
 # How many numbers beyond those that are used the program may have used while those were held.
 _BEYOND = 4
@@ -135,8 +140,8 @@ class Door:
             self._release()
             self._held = self._release = None
 
-    def _let_in(self, own: int, place: _Place) -> float | None:
-        """Have libzmq accept one connection.
+    def _let_in(self, own: int, place: _Place, most: int) -> float | None:
+        """Have libzmq accept a connection, and up to ``most`` if they wait.
 
         Returns:
             Seconds until the next one's turn; ``None`` if the socket is not there any more.
@@ -148,12 +153,19 @@ class Door:
             partial(epoll_ctl, place.epoll, _MOD, place.fd, struct.pack(_EVENT, what, place.mark))
             for what in (_ONE, _MUTED)
         )
+        left = iter(range(most - 1))
+        began = self._loop.time()
+
+        def goes_on() -> bool:
+            is_next = not self._is_behind(own) and self._at_once.is_readable(place.fd)
+            return is_next and next(left, None) is not None
+
         release = descriptors.hold_streams()
         try:
             highest = descriptors.highest_to_hold(self._beyond)
-            is_in = self._at_once.meanwhile(arm, mute, highest, _LOOKS, _LOOK)
+            is_in = self._at_once.meanwhile(arm, mute, goes_on, place.epoll, highest, _LOOKS, _LOOK)
         except OSError:  # a sandbox that forbids it
-            is_in = False
+            is_in = 0
         finally:
             release()
         self._late = 0 if is_in else self._late + 1
@@ -164,7 +176,9 @@ class Door:
             arm()
         elif not is_in:
             return _SOON
-        return _SLOWLY if self._is_harassed(own) else _NEXT
+        if self._is_harassed(own):
+            return _SLOWLY
+        return _REST * (self._loop.time() - began) if is_in == _CROWD else _NEXT
 
     def _is_knocked(self) -> bool:
         knocks = select.poll()
@@ -178,13 +192,14 @@ class Door:
 
     def _knocked(self, own: int, place: _Place) -> None:
         self._loop.remove_reader(place.fd)
-        is_full = not descriptors.allow_a_client()
+        most = min(descriptors.allowed_clients(), 1 if self._is_harassed(own) else _CROWD)
+        is_full = not most
         if is_full and not self._is_full:
             self._note("a client waits: the program has hardly any descriptors left")
         self._is_full = is_full
         pause: float | None = _LATER
         if not is_full:
-            pause = _SOON if self._is_behind(own) else self._let_in(own, place)
+            pause = _SOON if self._is_behind(own) else self._let_in(own, place, most)
         if pause is None:
             self._places.pop(own, None)  # the program has closed it
         else:
@@ -199,7 +214,7 @@ class Door:
 
     def _is_there(self, place: _Place) -> bool:
         try:
-            return os.fstat(place.fd).st_ino == place.inode
+            return self._at_once.identity(place.fd)[1] == place.inode
         except OSError:
             return False
 
