@@ -29,8 +29,9 @@ from .spared import Spared
 from .stacks import all_stacks
 from .status import Status
 
-# Messages that nobody waits for, read from the stdin channel at most in one go.
-_STALE = 1000
+# Messages on the stdin channel that libzmq keeps of one client, and that are read in one go where
+# nobody waits for them: for each part of one, who computes has the interpreter for 5 ms.
+STALE = 10
 
 
 class Stream:
@@ -151,7 +152,7 @@ class Kernel(GuardedKernel):
         """
         if self.stdin_socket is not None and self._stdin.acquire(blocking=False):
             try:  # not while a cell asks: sockets are no more thread-safe than that
-                for _ in range(_STALE):
+                for _ in range(STALE):
                     if not self.stdin_socket.get(zmq.EVENTS) & zmq.POLLIN:
                         break
                     self.stdin_socket.recv_multipart(zmq.NOBLOCK)

@@ -195,7 +195,9 @@ class RunningKernel:
         control_socket = self._socket(context, zmq.ROUTER, "control")
         control_socket.router_handover = 1  # as ipykernel: a client that reconnects is let in
         shell_socket.router_handover = 1
-        stdin_socket = self._socket(context, zmq.ROUTER, "stdin")
+        stdin_socket = self._socket(
+            context, zmq.ROUTER, "stdin", lambda socket: socket.set(zmq.RCVHWM, app.STALE)
+        )
         wanted = settings.from_environment()
         status = Status(self.listener)
         publishing = self._socket(
