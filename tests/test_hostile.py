@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 import wire
-from harness import Client, Launcher, Program, wait_for
+from harness import PATIENCE, Client, Launcher, Program, wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mirrored import Obedient
 
 MESSAGES = int(os.environ.get("RTCONSOLE_MESSAGES", "4000"))
 EXAMPLES = max(60, min(MESSAGES // 60, 1000))
@@ -36,6 +37,16 @@ while True:
     t += 1
     time.sleep(0.01)
 """
+
+
+def resident(program: Program) -> int:
+    """Return the resident memory, in bytes."""
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
+
 
 fuzz = settings(
     max_examples=EXAMPLES,
@@ -258,6 +269,7 @@ def noise(rng: random.Random, key: str) -> list[bytes]:
     return parts
 
 
+QUESTION = "kernel_info_request", dict[str, Any]()
 EVIL = "execute_request", {"code": "ran.append('evil')", "silent": False}
 MAKERS: list[Callable[[random.Random, str], list[bytes]]] = [wrongly_signed, half_signed, noise]
 
@@ -297,16 +309,70 @@ def test_a_client_without_the_key_gets_nothing_run_and_nothing_answered(target: 
             client.run("ran.clear()")
 
 
+def test_a_captured_message_is_served_once_by_whichever_connection_and_channel(
+    launch: Launcher,
+) -> None:
+    program = launch(PROGRAM)
+    request = wire.request(program.info["key"], *EVIL)
+    with program.client() as client:
+        for number, channel in enumerate(["control", "shell", "control", "stdin", "shell"]):
+            with wire.connect(program.info, channel) as sock:
+                wire.shake_hands(sock, channel)
+                sock.sendall(wire.multipart(request))
+                if not number:
+                    assert sock.recv(1)
+                else:
+                    sock.sendall(wire.multipart(wire.request(program.info["key"], *QUESTION)))
+                    assert channel == "stdin" or sock.recv(1)
+                    sock.settimeout(0.2)
+                    with contextlib.suppress(TimeoutError):
+                        while data := sock.recv(1 << 16):
+                            assert b"execute_reply" not in data
+        assert client.value("ran") == ["evil"]
+
+
+def test_a_captured_message_is_nothing_to_a_console_that_is_opened_anew(launch: Launcher) -> None:
+    obedient = Obedient(launch, "import rtconsole\nran = []")
+    program = obedient.program
+    old = program.info
+    with program.client() as client:
+        assert client.value("ran") == []
+    obedient.do("rtconsole.stop_console()\nrtconsole.start_console()")
+    assert program.info["key"] != old["key"]
+    with program.client() as client, wire.connect(program.info, "shell") as sock:
+        wire.shake_hands(sock, "shell")
+        sock.sendall(wire.multipart(wire.request(old["key"], *EVIL)))
+        sock.sendall(wire.multipart(wire.request(program.info["key"], *QUESTION)))
+        assert sock.recv(1)
+        assert client.value("ran") == []
+
+
+@linux
+def test_answers_of_a_stranger_to_a_cell_are_neither_taken_nor_kept(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    evil = {"value": "evil"}
+    with program.client() as client, wire.connect(program.info, "stdin") as sock:
+        wire.shake_hands(sock, "stdin")
+        request = client.send("ran.append(input())", allow_stdin=True)
+        client.kernel.get_stdin_msg(timeout=PATIENCE)
+        before = resident(program)
+        for number in range(100):  # a wrong signature may be as long as anything
+            message = wire.request("", "input_reply", evil)
+            message[1] = b"%d" % number + bytes(1 << 19)
+            sock.sendall(wire.multipart(message))
+        captured = wire.request(program.info["key"], "input_reply", {"value": "once"})
+        sock.sendall(wire.multipart(captured))
+        assert client.finish(request).status == "ok"
+        assert resident(program) - before < 24 << 20
+        request = client.send("ran.append(input())", allow_stdin=True)
+        client.kernel.get_stdin_msg(timeout=PATIENCE)
+        sock.sendall(wire.multipart(captured))
+        client.kernel.input("twice")
+        assert client.finish(request).status == "ok"
+        assert client.value("ran") == ["once", "twice"]
+
+
 # -- too much ----------------------------------------------------------------------------
-
-
-def resident(program: Program) -> int:
-    """Return the resident memory, in bytes."""
-    status = Path(f"/proc/{program.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
-linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
 
 
 def flood(sock: socket.socket, blocks: list[bytes], seconds: float) -> None:
