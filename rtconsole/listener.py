@@ -64,8 +64,7 @@ class Listener:
         self.thread_id, self.stops_late = 0, False  # its native id; a fork could not wait for it
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
-        self.gate = allocate_lock()  # held around each import of a boot; a fork takes it first
-        self.gate_taken = False  # by forks under way
+        self.gate, self.gate_taken = allocate_lock(), False  # around a boot's imports; by forks
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
         self.kernel: Any = None  # the running one
 
@@ -112,6 +111,7 @@ class Listener:
         else:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             sock.setblocking(False)
+            tried(lambda: system.fchmod(sock.fileno(), 0o600), None)  # the name's, too, on Linux
             try:
                 sock.bind(f"{info['ip']}-{info[f'{channel}_port']}")
                 sock.listen(512)
@@ -339,8 +339,8 @@ def unlink(path: str) -> None:
 
 current: "Listener | None" = None
 _lifecycle: "Any" = None
-_boot_time, _hooked = 0, False  # the former of the machine, in seconds since the epoch
-opens_in_children = False  # of multiprocessing's fork server, which has no console itself
+_boot_time = 0  # of the machine, in seconds since the epoch
+_hooked = opens_in_children = False  # the latter in a fork server, which has no console itself
 
 
 def start(label: str) -> Listener:

@@ -182,13 +182,14 @@ def is_mine(path: str) -> bool:
 
 
 def is_folder_of(path: str, uid: int) -> bool:
-    """Tell whether a folder, if it is there, is one of this user's, and no link.
+    """Tell whether a folder, if it is there, is one of this user's, to write to for nobody else.
 
     Among temporary files without the sticky bit (a container's, often) anybody can put another
-    in its place, and would be told what is typed.
+    in its place, or a link, and would be told what is typed; likewise in one opened since.
     """
     try:
         found = os.lstat(path)
     except OSError:
         return True
-    return os.name != "posix" or (stat.S_ISDIR(found.st_mode) and found.st_uid == uid)
+    is_kept = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
+    return os.name != "posix" or (is_kept and found.st_uid == uid)

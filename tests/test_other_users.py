@@ -7,12 +7,13 @@ privileges itself, since the interpreter may be where only root can read.
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import pytest
 import zmq
 from attaching import Attach, attach  # noqa: F401
 from commands import AS_SOMEBODY, SOMEBODY, needs_users, run
-from harness import Launcher, Program, wait_for
+from harness import Client, Launcher, Program, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import CHANNELS
+from wire import CHANNELS, greeting
 
 from rtconsole import client, connection
 from rtconsole.console.history import history_of
@@ -143,9 +144,20 @@ def test_another_user_reaches_no_socket_and_reads_no_file(launch: Launcher, umas
         "EPERM",
     }
     assert told["descriptors"] == "EACCES"
+    assert not abstract_sockets(program)
     # what everybody can read
     for name in ("cmdline", "status", "net/unix"):
         assert info["key"].encode() not in Path(f"/proc/{program.pid}/{name}").read_bytes()
+
+
+def abstract_sockets(program: Program) -> list[str]:
+    """Return the names of its sockets that are no files, and so anybody's: unix(7)."""
+    inodes = set()
+    for path in Path(f"/proc/{program.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            inodes.add(os.readlink(path).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return [line[-1] for line in lines if line[6] in inodes and line[-1].startswith("@")]
 
 
 @pytest.mark.skipif(not zmq.has("curve"), reason="libzmq without CURVE")
@@ -304,6 +316,168 @@ def test_nobody_connects_to_sockets_that_another_user_put_in_place_of_ours(
             done = run(launch, "exec", target, "password = 1")
             assert done.returncode == 3, done
         assert not select.select([other.stdout], [], [], 0)[0], "somebody came"
+
+
+def test_a_folder_that_is_opened_later_lets_nobody_in_nor_anybody_take_our_place(
+    launch: Launcher,
+) -> None:
+    open_to_all(launch)
+    launch.sockets.chmod(0o755)
+    program = launch(SLEEP, cwd=launch.home, umask=0)
+    info, folder = program.info, launch.sockets / "rtconsole"
+    code = """
+        ip = sys.argv[1]
+        def connect(number):
+            with socket.socket(socket.AF_UNIX) as sock: sock.connect(f"{ip}-{number}")
+        print(json.dumps([fails(connect, number) for number in range(1, 6)]))
+        """
+    for mode in (0o755, 0o777):
+        folder.chmod(mode)
+        assert as_stranger(code, info["ip"]) == ["EACCES"] * 5
+    code = """
+        ip = sys.argv[1]
+        sockets = []
+        for number in range(1, 6):
+            os.unlink(f"{ip}-{number}")
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].bind(f"{ip}-{number}")
+            os.chmod(f"{ip}-{number}", 0o777)
+            sockets[-1].listen()
+        print("on", flush=True)
+        import select
+        select.select(sockets, [], [])
+        print("somebody came", flush=True)
+        """
+    with stranger(code, info["ip"]) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "on\n"
+        for target in (str(program.pid), str(program.connection_file)):
+            done = run(launch, "exec", target, "password = 1")
+            assert done.returncode == 3, done
+        assert not select.select([other.stdout], [], [], 0)[0], "somebody came"
+        # and at its end the program removes what has its names: by then these are theirs
+        program.signal(signal.SIGTERM)
+        program.wait()
+
+
+def test_what_others_planted_in_a_folder_opened_to_all_makes_nobody_remove_anything(
+    launch: Launcher,
+) -> None:
+    open_to_all(launch)
+    launch.sockets.chmod(0o755)
+    env = {"JUPYTER_RUNTIME_DIR": str(launch.home / "runtime")}
+    killed = launch(SLEEP, cwd=launch.home, env=env)
+    path = launch.home / "runtime" / f"kernel-rt-{killed.pid}.json"
+    wait_for(path.exists, "the file")
+    info = json.loads(path.read_text())
+    wait = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
+    ending = launch(wait, cwd=launch.home, env=env, name="ending.py")
+    wait_for((path.parent / f"kernel-rt-{ending.pid}.json").exists, "the other one's")
+    killed.stop()
+    folders = path.parent, path.parent / "external_kernels", launch.sockets / "rtconsole"
+    for folder in folders:
+        folder.chmod(0o777)
+    precious = launch.home / "precious"
+    precious.write_text("mine")
+    code = """
+        told, precious, runtime, external, sockets = sys.argv[1:]
+        info = json.loads(told)
+        # of a process that is no more, and of which nobody else tells what is theirs
+        info["rtconsole"].update(pid=999999999, create_time=1.0)
+        for name in ("kernel-rt-999999999.json", ".kernel-rt-7.json.1.tmp"):
+            with open(f"{runtime}/{name}", "w") as file: json.dump(info, file)
+            os.utime(file.name, (0, 0))
+        for name in ("kernel-rt-999999998.json", ".kernel-rt-8.json.1.tmp"):
+            os.symlink(precious, f"{runtime}/{name}")
+        os.symlink(precious, f"{external}/kernel-rt-999999999.json")
+        with socket.socket(socket.AF_UNIX) as sock: sock.bind(f"{sockets}/999999999-1")
+        os.symlink(precious, f"{sockets}/999999998-1")
+        print(json.dumps([sorted(os.listdir(folder)) for folder in (runtime, external, sockets)]))
+        """
+    planted = as_stranger(code, json.dumps(info), str(precious), *map(str, folders))
+    (launch.home / "go").touch()
+    assert ending.wait() == 0  # it sweeps at its end
+    left = [sorted(os.listdir(folder)) for folder in folders]
+    run(launch, "list", env=env)
+    run(launch, "list", env=env, before=AS_SOMEBODY)
+    assert [sorted(os.listdir(folder)) for folder in folders] == left
+    assert precious.read_text() == "mine"
+    pids = str(killed.pid), str(ending.pid)
+    assert left == [
+        [name for name in names if not any(p in name for p in pids)] for names in planted
+    ]
+    assert all(any(pids[0] in name for name in names) for names in planted)
+
+
+def test_who_has_the_ports_of_a_dead_process_is_told_neither_key_nor_code(launch: Launcher) -> None:
+    program = launch(SLEEP, env={"RTCONSOLE_TRANSPORT": "tcp"})
+    path, info = program.connection_file, program.info
+    kept = launch.home / path.name
+    kept.write_text(path.read_text())
+    ports = [info[f"{name}_port"] for name in CHANNELS]
+    code = """
+        words, ports = sys.argv[1], json.loads(sys.argv[2])
+        def take(port, host, option=None):
+            sock = socket.socket()
+            if option is not None: sock.setsockopt(socket.SOL_SOCKET, option, 1)
+            sock.bind((host, port))
+            sock.listen()
+            return sock
+        options = None, socket.SO_REUSEADDR, socket.SO_REUSEPORT
+        hosts = "127.0.0.1", "0.0.0.0", ""
+        print(json.dumps(
+            [fails(take, port, host, o) for port in ports for host in hosts for o in options]
+        ), flush=True)
+        sys.stdin.readline()
+        context = zmq.Context()
+        plain = [take(port, "127.0.0.1", socket.SO_REUSEADDR) for port in ports]
+        print("on", flush=True)
+        heard = b""
+        for greets in (b"", GREETING):
+            for sock in plain:
+                sock.settimeout(30)
+                connection, _ = sock.accept()
+                connection.settimeout(0.3)
+                connection.sendall(greets)
+                try:
+                    while data := connection.recv(1 << 16): heard += data
+                except OSError: pass
+                connection.close()
+        for sock in plain: sock.close()
+        ours = []
+        for kind, port in zip((zmq.ROUTER, zmq.XPUB, zmq.ROUTER, zmq.ROUTER, zmq.ROUTER), ports):
+            ours.append(context.socket(kind))
+            ours[-1].curve_publickey, ours[-1].curve_secretkey = zmq.curve_keypair()
+            ours[-1].curve_server = True
+            ours[-1].bind(f"tcp://127.0.0.1:{port}")
+        time.sleep(1)
+        received = [sock.recv_multipart() for sock in ours if sock.poll(0)]
+        print(json.dumps([len(heard) > 0, heard.hex(), len(received)]), flush=True)
+        os._exit(0)
+        """.replace("GREETING", repr(greeting()))
+    with stranger(code, "", json.dumps(ports)) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert set(json.loads(other.stdout.readline())) == {"EADDRINUSE"}
+        program.stop()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "on\n"
+        client = Client(kept)
+        try:
+            client.send("password = 'geheim'")
+            client.kernel.session.send(
+                client.kernel.control_channel.socket,
+                client.kernel.session.msg("interrupt_request", {}),
+            )
+            is_heard, heard, received = json.loads(other.stdout.readline())
+        finally:
+            client.close()
+    assert is_heard
+    assert received == 0
+    told = bytes.fromhex(heard)
+    for secret in (info["key"], info["curve_secretkey"], "geheim", "execute_request"):
+        assert secret.encode() not in told
 
 
 def test_a_file_planted_where_ours_would_be_leads_to_nobody(launch: Launcher) -> None:
