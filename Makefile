@@ -31,6 +31,7 @@ faults:
 hostile: $(VENV)/test
 	RTCONSOLE_MESSAGES=100000 $(BIN)/python -m pytest tests/test_hostile.py $(ARGS)
 	$(BIN)/python tests/hostile_cost.py
+	RTCONSOLE_TRANSPORT=tcp $(BIN)/python tests/hostile_cost.py
 
 torture: $(VENV)/test
 	$(BIN)/python tests/torture.py $(ARGS)

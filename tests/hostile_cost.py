@@ -5,7 +5,7 @@ flood, and how far it counts in a second of processor time, compared with before
 its throughput under the flood as a part of its throughput without, whatever else the machine
 does. The flooder sends to the console as fast as that takes it.
 
-    python tests/hostile_cost.py [seconds [flood...]]
+    [RTCONSOLE_TRANSPORT=tcp] python tests/hostile_cost.py [seconds [flood...]]
 """
 
 import os
@@ -43,6 +43,20 @@ kinds = {
     "cells": ("shell", key, "execute_request", {"code": "pass", "silent": True}),
     "stdin": ("stdin", key, "input_reply", {"value": "x"}),
 }
+if info["transport"] == "tcp" and what != "connections":  # by who has the keys of CurveZMQ
+    import zmq
+    kinds["subscriptions"] = "iopub",
+    channel, *message = kinds[what]
+    sock = zmq.Context().socket(zmq.XSUB if message == [] else zmq.DEALER)
+    sock.curve_serverkey = sock.curve_publickey = info["curve_publickey"].encode()
+    sock.curve_secretkey = info["curve_secretkey"].encode()
+    sock.connect(f"tcp://127.0.0.1:{info[f'{channel}_port']}")
+    print("on", flush=True)
+    n = 0
+    while True:
+        n += 1
+        sock.send_multipart(wire.request(*message) if message else [b"\\x01%d" % n])
+        while sock.poll(0): sock.recv_multipart()
 if what in ("connections", "subscriptions"):
     data = b"".join(wire.frame(b"\\x01%d" % n) for n in range(1000))
     print("on", flush=True)
@@ -113,7 +127,8 @@ def cost(what: str, seconds: float) -> str:
     home = Path(tempfile.mkdtemp(prefix="rt-"))
     (home / "count").write_bytes(bytes(8))
     launcher = Launcher(home)
-    program = launcher(COUNTER, cwd=home)
+    transport = os.environ.get("RTCONSOLE_TRANSPORT")
+    program = launcher(COUNTER, cwd=home, env={"RTCONSOLE_TRANSPORT": transport})
     flooder = None
     try:
         with program.client() as client:
