@@ -301,7 +301,7 @@ def test_nothing_of_the_program_runs_while_a_client_is_let_in(launch: Launcher) 
         at_once, look = AtOnce(), partial(seen.extend, count)
         for _ in range(100):
             goes_on = iter([True, True, False]).__next__
-            assert at_once.meanwhile(look, look, goes_on, never, 20, (10, 10), 20) == 3
+            assert at_once.meanwhile(look, look, goes_on, never, 20, (10, 10, 5), 20) == 3
         for before, after in zip(seen[::2], seen[1::2], strict=True):
             ran += before != after
         print(len(seen), ran, seen[0] < seen[-1])

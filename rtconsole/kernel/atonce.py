@@ -33,6 +33,13 @@ _INODE_AT, _SIZE_AT, _DEVICE_AT = 32, 40, 136
 _F_GETFD, _F_GETFL, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 3, 1030, 1
 _TIMERSLACK = 29  # nanoseconds, 0 for the default
 
+# socket(2), sock_diag(7): what asks for a Unix socket's backlog, and what tells of it. 512 wait at
+# most, of four bytes each.
+_NETLINK, _RAW, _SOCK_DIAG, _BY_FAMILY, _REQUEST, _DONTWAIT = 16, 3, 4, 20, 1, 0x40
+_UNIX, _ALL, _NO_COOKIE, _SHOW_BACKLOG, _BACKLOG = 1, (1 << 32) - 1, (1 << 64) - 1, 8, 3
+_QUESTION, _MOST = "=IHHIIBBHIIIQ", 8192
+_TOLD = 32  # bytes before its attributes
+
 
 class AtOnce(descriptors.Calls):
     """The calls that it takes to hold numbers, and to wait for libzmq meanwhile."""
@@ -46,7 +53,7 @@ class AtOnce(descriptors.Calls):
         self.libc.memfd_create, self.libc.statx, self.libc.epoll_ctl  # noqa: B018
         quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
         self._fcntl, self._usleep, self._poll = quick.fcntl, quick.usleep, quick.poll
-        self._prctl = quick.prctl
+        self._prctl, self._accept4, self._close = quick.prctl, quick.accept4, quick.close
 
     def count(self) -> int:
         status = ctypes.create_string_buffer(_LENGTH)
@@ -85,6 +92,40 @@ class AtOnce(descriptors.Calls):
         """Tell whether poll(2) says so."""
         return bool(self._poll(_polled(fd), 1, 0) > 0)
 
+    def backlog(self, inode: int) -> tuple[int, ...]:
+        """Return who waits at a listening Unix socket, the first first: 0 for who has hung up.
+
+        Raises:
+            OSError: the system does not tell.
+        """
+        netlink = _checked(self.libc.socket(_NETLINK, _RAW | os.O_CLOEXEC, _SOCK_DIAG))
+        try:
+            head = struct.calcsize(_QUESTION), _BY_FAMILY, _REQUEST, 0, 0
+            about = _UNIX, 0, 0, _ALL, inode & _ALL, _SHOW_BACKLOG, _NO_COOKIE
+            question = struct.pack(_QUESTION, *head, *about)
+            _checked(self.libc.send(netlink, question, len(question), _DONTWAIT))
+            answer = ctypes.create_string_buffer(_MOST)
+            size = _checked(self.libc.recv(netlink, answer, _MOST, _DONTWAIT))
+            told = answer.raw[:size]
+        finally:
+            self.libc.close(netlink)
+        if len(told) < _TOLD or struct.unpack_from("=H", told, 4)[0] != _BY_FAMILY:
+            raise OSError("there is no such socket")
+        at = _TOLD
+        while at + 4 <= len(told):
+            size, kind = struct.unpack_from("=HH", told, at)
+            if kind == _BACKLOG:
+                return struct.unpack_from(f"={size // 4 - 1}I", told, at + 4)
+            at += max(size + 3 & ~3, 4)
+        return ()
+
+    def turn_away(self, fd: int, number: int) -> None:
+        """Accept connections of a listening socket that does not block, and close them."""
+        accepted = map(
+            self._accept4, repeat(fd, number), repeat(None), repeat(None), repeat(os.O_CLOEXEC)
+        )
+        deque(map(self._close, accepted), 0)
+
     def dup(self, fd: int) -> int:
         return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
 
@@ -98,7 +139,7 @@ class AtOnce(descriptors.Calls):
         goes_on: Callable[[], bool],
         epoll: int,
         highest: int,
-        looks: tuple[int, int],
+        looks: tuple[int, int, int],
         pause: int,
     ) -> int:
         """Have libzmq open descriptors, one by one, while all numbers up to ``highest`` are held.
@@ -111,8 +152,8 @@ class AtOnce(descriptors.Calls):
                 if it has; functions in C.
             goes_on: asked before each but the first.
             epoll: by which it is told: readable until it is, epoll(7).
-            looks: how often to look whether it is, and then whether it has; ``pause``
-                microseconds each.
+            looks: how often to look whether it is; and then whether it has, the first and
+                the others; ``pause`` microseconds each.
 
         Returns:
             How often it has, for all that can be seen.
@@ -131,6 +172,7 @@ class AtOnce(descriptors.Calls):
         is_either = map(or_, is_open, is_told)
         try:
             while not count or goes_on():
+                then = looks[2] if count else looks[1]
                 steps: list[Callable[[], Any]] = [
                     partial(self._prctl, _TIMERSLACK, 1),  # else each look takes 70 microseconds
                     partial(any, islice(fill, highest + 2)),  # the last one is above the highest
@@ -138,7 +180,7 @@ class AtOnce(descriptors.Calls):
                     partial(deque, map(self.libc.close, map(last, (taken,))), 0),
                     begin,
                     partial(any, map(add, map(self._usleep, repeat(pause, looks[0])), is_either)),
-                    partial(any, map(add, map(self._usleep, repeat(pause, looks[1])), is_open)),
+                    partial(any, map(add, map(self._usleep, repeat(pause, then)), is_open)),
                     end,
                     partial(self._prctl, _TIMERSLACK, 0),  # as before
                     taken.pop,
