@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -27,6 +28,7 @@ class Loop(asyncio.SelectorEventLoop):
     _ssock: socket.socket
     _csock: socket.socket
     _internal_fds: int
+    _ready: "deque[asyncio.Handle]"
 
     def __init__(self, log: logging.Logger | None = None) -> None:
         """
@@ -37,6 +39,24 @@ class Loop(asyncio.SelectorEventLoop):
         self.set_debug(False)  # PYTHONASYNCIODEBUG and -X dev mean the program's
         if log is not None:
             keep_errors(self, log)
+
+    def run_forever(self) -> None:
+        """As the original, and found by whatever functions the program has for that.
+
+        A program may put asyncio's functions in Python in the place of those in C while this
+        loop runs: its callbacks would find no loop any more, and no cell would be answered.
+
+        Raises:
+            RuntimeError: it runs already: a cell asked for it. Python 3.13 and later would undo
+                what the running one needs before they raise that.
+        """
+        own: Any = self
+        own._check_running()
+        self._ready.appendleft(asyncio.Handle(note_running, (self,), self))
+        try:
+            super().run_forever()
+        finally:
+            note_running(None)
 
     def time(self) -> float:
         return time.monotonic()
@@ -87,6 +107,17 @@ class Loop(asyncio.SelectorEventLoop):
         self._internal_fds += 1
         own: Any = self
         own._add_reader(self._ssock.fileno(), own._read_from_self)
+
+
+def note_running(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Have the functions that name this thread's running loop name ``loop``.
+
+    There are two sorts of them, in C and in Python (asyncio/events.py), and each has a note of
+    its own.
+    """
+    for name in ("_c__set_running_loop", "_py__set_running_loop"):
+        if set_running_loop := getattr(asyncio.events, name, None):
+            set_running_loop(loop)
 
 
 def keep_errors(loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:

@@ -29,6 +29,7 @@ from rtconsole.native import is_patched
 from . import complaints, hidden
 from .history import SessionHistory
 from .interrupt import Interrupts
+from .loops import note_running
 from .magics import ConsoleMagics, OutputMagics
 from .namespace import Namespace
 from .nested import NestedNames
@@ -304,6 +305,7 @@ class Shell(ZMQInteractiveShell):
         names = self.user_global_ns
         before = _LEFT_BEHIND & names.keys()
         error: BaseException | None = None
+        loop = asyncio._get_running_loop()  # none, if a cell's thread runs code by the shell
         try:
             with self.interrupts.interruptible(asyncio.current_task() if async_ else None):
                 if async_:
@@ -325,6 +327,9 @@ class Shell(ZMQInteractiveShell):
             if type(raised).__name__ != "BdbQuit":  # leaving the debugger is no failure to show
                 self.showtraceback(running_compiled_code=True, tb_offset=0)
         finally:
+            # On Python 3.13 and later any other loop's run_forever(), which fails beside this
+            # loop, leaves this thread without a running one.
+            note_running(loop)
             for name in _LEFT_BEHIND - before:
                 names.pop(name, None)
         if result is not None:
