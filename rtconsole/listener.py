@@ -6,8 +6,7 @@ these very sockets (ZMQ_USE_FD); who rang waits in the backlog and is served.
 
 The parked thread must be invisible to the program: it owns no lock, blocks all signals (one
 that the program waits for with sigwait must not be handed to us), is unknown to ``threading``,
-has no frame (a child that C forks keeps it, and not the stack that it leads to), and is gone
-while the program forks.
+has no frame (a child that C forks keeps it, not the stack that it leads to), is gone in forks.
 
 Standard library only, and of that only C modules: at start-up each function costs, and each
 module a hundredth of the start. So what comes later, if at all, is in :mod:`.lifecycle`.
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+file_name = "kernel-rt-{}.json".format  # by the pid: ``--existing 4242`` matches it
 
 # With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
 _SPECIAL = (
@@ -52,8 +52,7 @@ class Listener:
     def __init__(self, label: str) -> None:
         self.label = label  # what a person calls the program
         self.folders: tuple[str, str] | None = None  # of file and sockets, if the usual ones
-        self.state = CLOSED
-        self.connection_file = ""  # its path, while there is one
+        self.state, self.connection_file = CLOSED, ""  # its path, while there is one
         self.info: dict[str, Any] = {}  # what it says
         self.sockets: dict[str, int] = {}  # listening descriptor of each channel
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
@@ -71,8 +70,7 @@ class Listener:
     def open(self) -> None:
         """Bind the sockets, write the connection file and park the thread; or leave nothing.
 
-        Raises:
-            OSError, RuntimeError: there is no socket, folder, descriptor or thread to be had.
+        Raises OSError, RuntimeError: no socket, folder, descriptor or thread is to be had.
         """
         try:
             if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
@@ -87,8 +85,6 @@ class Listener:
         except BaseException:
             _later("close", self)
             raise
-
-    # -- sockets -------------------------------------------------------------------
 
     def bind(self, folder: str) -> None:
         """Bind all sockets: Unix sockets in ``folder``, loopback TCP if it is empty."""
@@ -127,6 +123,10 @@ class Listener:
         self.identity[fd] = os.fstat(fd)[2:0:-1]
         return fd
 
+    def has(self, fd: int) -> bool:
+        """Tell whether ``fd`` still is what we opened."""
+        return bool(tried(lambda: os.stat(fd)[2:0:-1], None) == self.identity.get(fd))
+
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
         self.info["rtconsole"] = {
@@ -152,8 +152,6 @@ class Listener:
             for channel in self.sockets:
                 unlink(f"{self.info['ip']}-{self.info[f'{channel}_port']}")
 
-    # -- the parked thread ---------------------------------------------------------
-
     def park(self) -> None:
         """Start the thread that waits for a connection, with all signals blocked."""
         if os.name != "posix":
@@ -163,8 +161,7 @@ class Listener:
         mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             self.signal_mask = mask if self.signal_mask is None else self.signal_mask
-            if self.pipe is None:
-                self.pipe = tuple([self.own(fd) for fd in system.pipe()])
+            self.pipe = self.pipe or tuple([self.own(fd) for fd in system.pipe()])
             self.gone, self.nudge, self.started = allocate_lock(), allocate_lock(), allocate_lock()
             for lock in (self.gone, self.nudge, self.started):
                 lock.acquire()
@@ -197,13 +194,22 @@ class Listener:
             if self.state == BOOTING:
                 _later("boot", self)
         except Exception as error:  # protects the program: after chroot() there is no such file
-            note("no console any more", error)
-            self.state = CLOSED
-            self.forget_file()
-            for fd, identity in self.identity.items():  # else who rang would wait for ever
-                if tried(lambda fd=fd: os.stat(fd)[2:0:-1], None) == identity:
-                    system.close(fd)
+            self.give_up(error)
         return True
+
+    def give_up(self, error: Exception) -> None:
+        """Close where nothing can be imported any more; a fork would warn of the parked thread."""
+        note("no console any more", error)
+        is_thread = get_native_id() == self.thread_id
+        if not is_thread and self.has(self.pipe[1]):
+            system.write(self.pipe[1], b"x")
+        task, deadline = f"/proc/self/task/{self.thread_id}", time.monotonic() + 0.5
+        while not is_thread and os.path.exists(task) and time.monotonic() < deadline:
+            os.sched_yield()
+        self.state = CLOSED
+        self.forget_file()
+        for fd in filter(self.has, self.identity):  # else who rang would wait for ever
+            system.close(fd)
 
 
 def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
@@ -225,11 +231,6 @@ def note(message: str, error: "BaseException | None" = None) -> None:
 
 # -- the connection file -----------------------------------------------------------------
 # Who can read it can run code here: it is 0600, in a folder of ours, never behind a link.
-
-
-def file_name(pid: int) -> str:
-    """Return the file's name; ``--existing 4242`` matches the pid in it."""
-    return f"kernel-rt-{pid}.json"
 
 
 def remove_file(folder: str, name: str) -> None:
@@ -362,11 +363,9 @@ def hook() -> None:
     _hooked = True
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lambda: _at_fork("before"),
-            after_in_parent=lambda: _at_fork("after in parent"),
-            after_in_child=lambda: _at_fork("after in child"),
-        )
+        os.register_at_fork(before=lambda: _at_fork("before"))
+        os.register_at_fork(after_in_parent=lambda: _at_fork("after in parent"))
+        os.register_at_fork(after_in_child=lambda: _at_fork("after in child"))
 
 
 def _at_fork(phase: str) -> None:
@@ -374,6 +373,9 @@ def _at_fork(phase: str) -> None:
         _later("at_fork", None, phase)
     except Exception as error:  # protects the program's fork
         note(f"fork, {phase}", error)
+        found = current if current and current.state == PARKED else None
+        if found and found.info["rtconsole"]["pid"] == os.getpid():  # after setuid(), say
+            found.give_up(error)
 
 
 def _at_exit() -> None:

@@ -4,7 +4,6 @@ descriptors of ours that the program has closed, as daemons do.
 Standard library only.
 """
 
-import os
 import sys
 
 from . import listener
@@ -21,11 +20,7 @@ def is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
     """Tell whether ``fd`` still is what we opened: a daemon may have closed it."""
     if platform == "win32":  # of sockets, which are handles there, os.fstat knows nothing
         return fd in self.identity
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return False
-    return self.identity.get(fd) == (status.st_dev, status.st_ino)
+    return self.has(fd)
 
 
 def is_eager(self: Listener) -> bool:

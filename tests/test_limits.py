@@ -16,6 +16,8 @@ import pytest
 from commands import AS_SOMEBODY, SOMEBODY, needs_users
 from harness import PATIENCE, Client, Launcher, Program, wait_for
 
+import rtconsole
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
 
 # What a program may have less of than a kernel takes, and what somebody who attaches then meets.
@@ -218,7 +220,10 @@ def test_a_disk_that_fills_up_later_hurts_neither_program_nor_console(launch: La
 
 
 @needs_root
-def test_a_program_that_drops_its_privileges_forks_as_without_us(launch: Launcher) -> None:
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_a_program_that_drops_its_privileges_forks_as_without_us(
+    launch: Launcher, is_readable: bool
+) -> None:
     source = """
         import os, sys
         import warnings, traceback, linecache, tokenize  # while they can be read
@@ -233,7 +238,13 @@ def test_a_program_that_drops_its_privileges_forks_as_without_us(launch: Launche
         """
     expected = launch(source, env={"RTCONSOLE": None})
     assert (expected.wait(), expected.stderr) == (3, "")
-    program = launch(source, env={"TMPDIR": "/proc/none"})
+    env = {"TMPDIR": "/proc/none"}
+    if not is_readable:  # what is imported when a program first forks cannot be, then
+        private = launch.home / "private"
+        private.mkdir(0o700)
+        shutil.copytree(Path(rtconsole.__file__).parent, private / "rtconsole")
+        env["PYTHONPATH"] = str(private)
+    program = launch(source, env=env)
     assert (program.wait(), program.stdout, program.stderr) == (3, expected.stdout, "")
 
 
