@@ -92,6 +92,19 @@ def test_an_error_skips_the_same_clients_cells_that_wait_and_no_later_one(launch
         assert one.run("ran.append('one')").status == "ok"
 
 
+def test_an_error_on_the_control_channel_skips_no_cell(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one, program.client() as another:
+        beside = new_shell(another)
+        asked = crowd(one, "ran.append('one')", 5, others=1)
+        wait_for_crowd(another, 5, beside)
+        failing = {"code": "1/0", "silent": False, "stop_on_error": True}
+        assert another.control("execute_request", **failing)["ename"] == "ZeroDivisionError"
+        also = another.send("ran.append('another')")
+        assert statuses(one, asked) == ["ok"] * 6
+        assert statuses(another, [also]) == ["ok"]
+
+
 def test_who_attaches_beside_a_crowd_of_cells_finds_silence(launch: Launcher) -> None:
     program = launch(PROGRAM)
     with program.client() as one:

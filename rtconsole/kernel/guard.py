@@ -1,5 +1,6 @@
 """Who may ask the kernel for what: unsigned messages, the audit, and consoles that only look."""
 
+import threading
 from collections.abc import Awaitable
 from typing import Any
 
@@ -77,6 +78,14 @@ class GuardedKernel(IPythonKernel):
     @_aborting.setter
     def _aborting(self, begins: bool) -> None:
         self.shell_lock(None).is_skipping = begins
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """As the original, but a cell that fails on the control channel skips none of a shell's.
+
+        They are not behind it; and of whom the shell serves meanwhile that may be another client.
+        """
+        if threading.current_thread() is not self.control_thread:
+            super()._abort_queues(subshell_id)
 
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
         """As the original; what goes wrong with a message is for our log alone."""
