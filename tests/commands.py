@@ -25,6 +25,14 @@ needs_users = pytest.mark.skipif(
 )
 
 
+def may_unshare(*options: str) -> bool:
+    """Tell whether this user, here, may have namespaces of its own."""
+    if not shutil.which("unshare"):
+        return False
+    command = ["unshare", *options, "true"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def argv(*words: str | Path) -> list[str]:
     """Return the command line of ``rtconsole`` with these arguments."""
     return [sys.executable, "-m", "rtconsole", *map(str, words)]

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attaching import Attach, attach
+from commands import may_unshare
 from harness import Launcher, Program, wait_for
 from terminal import Terminal
 
@@ -21,11 +21,7 @@ SLEEPER = "import time\ntime.sleep(100)\n"
 # A new world of processes: other tests' programs are not to be seen there.
 WORLD = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
-needs_a_world = pytest.mark.skipif(
-    not shutil.which("unshare")
-    or subprocess.run([*WORLD, "true"], capture_output=True, check=False).returncode != 0,
-    reason="no namespaces here",
-)
+needs_a_world = pytest.mark.skipif(not may_unshare(*WORLD[1:]), reason="no namespaces here")
 
 
 @pytest.fixture

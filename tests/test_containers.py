@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +12,11 @@ from typing import Any
 
 import alike
 import pytest
-from commands import run
+from commands import may_unshare, run
 from harness import Client, Launcher, Program, wait_for
 
 PIDS = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 SLEEP = "import time\nwhile True: time.sleep(0.01)"
-
-
-def may_unshare(*options: str) -> bool:
-    """Tell whether this user, here, may have namespaces of its own."""
-    if not shutil.which("unshare"):
-        return False
-    command = ["unshare", *options, "true"]
-    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 pytestmark = pytest.mark.skipif(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import AS_SOMEBODY, SOMEBODY, argv, complaint, needs_users, run
+from commands import AS_SOMEBODY, SOMEBODY, argv, complaint, may_unshare, needs_users, run
 from harness import Launcher, Program, wait_for
 from terminal import Terminal
 
@@ -345,7 +344,7 @@ def test_a_file_that_another_user_planted_for_a_process_does_not_count(launch: L
 
 
 @needs_users
-@pytest.mark.skipif(not shutil.which("unshare"), reason="no unshare here")
+@pytest.mark.skipif(not may_unshare("--mount"), reason="no namespaces of our own here")
 def test_a_process_in_a_container_is_seen_with_our_pid_and_can_be_reached(launch: Launcher) -> None:
     inside = "mount -t tmpfs none {home}/own && exec {python} {script}"
     (launch.home / "own").mkdir()
