@@ -45,8 +45,8 @@ def test_cells_are_answered_whichever_functions_the_program_has_for_finding_a_lo
             assert_is_well(client)
             with program.client() as other:
                 assert_is_well(other)
-        client.run("over.set()")
-    assert program.wait() == 0
+        client.send("over.set()")
+        assert program.wait() == 0
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,6 @@ def test_a_cell_that_runs_a_loop_within_the_consoles_fails_and_the_next_does_not
     with program.client() as client:
         assert client.run(code).error == "RuntimeError"
         assert_is_well(client)
-        client.run("over.set()")
-    assert program.wait() == 0
+        client.send("over.set()")
+        assert program.wait() == 0
     assert program.stdout == ""
