@@ -178,6 +178,29 @@ def test_a_spawned_multiprocessing_child_has_its_functions_in_reach(launch: Laun
     assert program.wait() == 0
 
 
+def test_a_sleep_that_the_program_has_replaced_is_called_by_nobody_else(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, sys, time
+        from unittest import mock
+        sleep = time.sleep
+        with mock.patch("time.sleep") as fake:
+            while not os.path.exists("go"):
+                print(end="half a line", flush=True)
+                sleep(0.01)
+        print(fake.mock_calls, file=sys.stderr)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:  # also while it boots
+        for code in ("1 + 1", "1 / 0", "%threads", "import asyncio; await asyncio.sleep(0.01)"):
+            client.run(code)
+    with program.client():
+        (launch.home / "go").touch()
+        assert program.wait() == 0
+    assert program.stderr == "[]\n"
+
+
 def test_the_programs_sleep_and_close_are_its_own_while_a_cell_runs(
     launch: Launcher,
 ) -> None:

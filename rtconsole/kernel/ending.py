@@ -12,6 +12,8 @@ from typing import Any
 
 from IPython.core import completer
 
+from rtconsole import native
+
 from . import hostsys
 from .namespace import Scope
 
@@ -50,7 +52,7 @@ def _comes_to_rest(running: Any) -> bool:
     while running.kernel.routes.in_use:
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.001)
+        native.sleep(0.001)
     return True
 
 

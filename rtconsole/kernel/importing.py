@@ -6,7 +6,6 @@ so nothing is begun while the program is importing, and no package is waited for
 of a module in it held.
 """
 
-import time
 from typing import Any
 
 from rtconsole import debuglog, native, turns
@@ -64,6 +63,6 @@ def _import(gate: Any, name: str) -> None:
             if not isinstance(error, ImportError) and type(error).__name__ != "_DeadlockError":
                 raise
             debuglog.note(f"importing {name} again", error)
-            time.sleep(pause)
+            native.sleep(pause)
     with gate:
         __import__(name)

@@ -13,11 +13,11 @@ import _thread
 import asyncio
 import math
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rtconsole import native
 from rtconsole.recorder import Recorder
 
 from .pieces import CUT, Lines, Loss, Piece, Tail, Text, dropped, split
@@ -200,7 +200,7 @@ class Publisher:
         if self.program and isinstance(self.program[-1], str) and self.program[-1][-1:] != "\n":
             # print writes its pieces one by one: let it end the line (a select of the loop
             # would wait a millisecond at least)
-            time.sleep(_HALF_A_LINE)
+            native.sleep(_HALF_A_LINE)
         self._step = math.inf  # while we slept there was silence
         self._tick()
 

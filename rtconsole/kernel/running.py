@@ -8,13 +8,12 @@ import _socket
 import atexit
 import os
 import sys
-import time
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rtconsole import debuglog, descriptors, recorder, settings, turns
+from rtconsole import debuglog, descriptors, native, recorder, settings, turns
 
 from . import freethreading, hidden
 from .importing import load_modules
@@ -323,7 +322,7 @@ class RunningKernel:
         self.kernel.send_shutdown_notice()
         self.kernel.iopub_thread.schedule(sent.set)
         sent.wait(_EXIT_PATIENCE)
-        time.sleep(_EXIT_WRITE)
+        native.sleep(_EXIT_WRITE)
         self.kernel.output.mirror.end()
 
     def close(self) -> None:
