@@ -178,23 +178,31 @@ def test_a_spawned_multiprocessing_child_has_its_functions_in_reach(launch: Laun
     assert program.wait() == 0
 
 
-def test_a_sleep_that_the_program_has_replaced_is_called_by_nobody_else(launch: Launcher) -> None:
+def test_a_clock_that_the_program_has_replaced_is_asked_by_nobody_else(launch: Launcher) -> None:
     program = launch(
         """
         import os, sys, time
         from unittest import mock
-        sleep = time.sleep
-        with mock.patch("time.sleep") as fake:
+        sleep, calls = time.sleep, []
+        def count(name):
+            calls.append((name, sys._getframe(2).f_code.co_filename))
+            return 7.0  # the time is stopped, as freezegun does it
+        with (
+            mock.patch("time.sleep", lambda seconds: count("sleep")),
+            mock.patch("time.monotonic", lambda: count("monotonic")),
+        ):
             while not os.path.exists("go"):
                 print(end="half a line", flush=True)
                 sleep(0.01)
-        print(fake.mock_calls, file=sys.stderr)
+        calls = [one for one in calls if "zmq" not in one[1]]  # whose poll() measures itself
+        print(calls, file=sys.stderr)
         """,
         cwd=launch.home,
     )
     with program.client() as client:  # also while it boots
         for code in ("1 + 1", "1 / 0", "%threads", "import asyncio; await asyncio.sleep(0.01)"):
             client.run(code)
+        client.iopub("stream")  # flushed in its time
     with program.client():
         (launch.home / "go").touch()
         assert program.wait() == 0

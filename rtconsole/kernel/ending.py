@@ -7,7 +7,6 @@ and fail on the program's stderr. One that nobody refers to goes whole, as witho
 """
 
 import asyncio
-import time
 from typing import Any
 
 from IPython.core import completer
@@ -15,6 +14,7 @@ from IPython.core import completer
 from rtconsole import native
 
 from . import hostsys
+from .clock import monotonic
 from .namespace import Scope
 
 # Seconds for a request to be served: it may be the one that ended the program.
@@ -48,9 +48,9 @@ def let_go(running: Any, alone: bool) -> None:
 
 def _comes_to_rest(running: Any) -> bool:
     """Wait a moment for the request that is being served; tell whether there is none."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = monotonic() + _PATIENCE
     while running.kernel.routes.in_use:
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             return False
         native.sleep(0.001)
     return True

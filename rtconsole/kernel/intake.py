@@ -5,11 +5,12 @@ they stop whoever fills them. It reads from all connections in turn, so a client
 floods waits for one message of that, not for all.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import zmq
+
+from .clock import monotonic
 
 # Requests of a flood that are read one after the other, and then in a second. One costs the
 # program up to 3 ms, which at this rate is a twentieth of its time. On control nobody asks for many
@@ -48,16 +49,16 @@ class Pace:
         """
         self._burst, self._rate = burst, rate
         self._left = float(burst)
-        self._at = time.monotonic()
+        self._at = monotonic()
 
     @property
     def is_short(self) -> bool:
         """Whether there was a flood a moment ago, or is one."""
-        return self._left + (time.monotonic() - self._at) * self._rate < self._burst / 2
+        return self._left + (monotonic() - self._at) * self._rate < self._burst / 2
 
     def pause(self) -> float:
         """Count a message of a flood; return the seconds until the next may be read."""
-        now = time.monotonic()
+        now = monotonic()
         self._left = min(self._left + (now - self._at) * self._rate, self._burst) - 1
         self._at = now
         return max(_SILENCE, -self._left / self._rate) if self._left < 0 else 0.0

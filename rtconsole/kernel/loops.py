@@ -11,7 +11,6 @@ import logging
 import selectors
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -20,6 +19,8 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from rtconsole.native import is_patched
+
+from .clock import monotonic
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -59,7 +60,7 @@ class Loop(asyncio.SelectorEventLoop):
             note_running(None)
 
     def time(self) -> float:
-        return time.monotonic()
+        return monotonic()
 
     def close(self) -> None:
         """As the original, where a task that has not begun warns on the program's stderr."""

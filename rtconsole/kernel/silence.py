@@ -7,7 +7,8 @@ in time.
 """
 
 import math
-import time
+
+from .clock import monotonic
 
 # A silence ends after this many times what it is to last, however late our steps are.
 _MOST = 6
@@ -22,7 +23,7 @@ class Silence:
 
     def begin(self, session: str, seconds: float) -> None:
         """Be silent for ``session``'s client, from now on and anew."""
-        now = time.monotonic()
+        now = monotonic()
         self._waiting[session] = (seconds, now, now + _MOST * seconds)
 
     def end(self, session: str) -> bool:
@@ -35,7 +36,7 @@ class Silence:
         Args:
             longest: seconds that may count of the time since the last call.
         """
-        now = time.monotonic()
+        now = monotonic()
         for session, entry in list(self._waiting.items()):
             left, since, end = entry
             left -= min(now - since, longest)

@@ -8,6 +8,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from rtconsole.kernel import cell
+from rtconsole.kernel.clock import monotonic
 from rtconsole.kernel.mirror import MODES
 from rtconsole.kernel.pieces import Piece, Tail
 
@@ -73,11 +74,11 @@ class OutputMagics(Magics):
         for name, text in _last(output.recorder.kept(), int(lines or 0)):
             running.write(name, chooser.choose(Piece(name, None, text)))
         output.publisher.tails.append(tail)
-        end = None if seconds is None else time.monotonic() + seconds
+        end = None if seconds is None else monotonic() + seconds
         try:
-            while end is None or time.monotonic() < end:
+            while end is None or monotonic() < end:
                 # in pieces, since it may not be the cell's sleep: see rtconsole.native
-                left = cell.NAP if end is None else end - time.monotonic()
+                left = cell.NAP if end is None else end - monotonic()
                 time.sleep(min(cell.NAP, max(0, left)))
         except KeyboardInterrupt:
             pass
