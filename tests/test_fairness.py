@@ -92,6 +92,18 @@ def test_an_error_skips_the_same_clients_cells_that_wait_and_no_later_one(launch
         assert one.run("ran.append('one')").status == "ok"
 
 
+def test_a_cell_that_is_sent_upon_an_errors_reply_is_not_skipped(launch: Launcher) -> None:
+    program = launch(PROGRAM)
+    with program.client() as one:
+        one.run("""
+            kernel, abort = get_ipython().kernel, get_ipython().kernel._abort_queues
+            kernel._abort_queues = lambda *arguments: (time.sleep(0.3), abort(*arguments))
+        """)  # as on a machine that has no time for the shell's thread
+        for _ in range(3):
+            assert one.shell_reply(ask(one, "1 / 0"))["status"] == "error"
+            assert one.shell_reply(ask(one, "1 + 1"))["status"] == "ok"
+
+
 def test_an_error_on_the_control_channel_skips_no_cell(launch: Launcher) -> None:
     program = launch(PROGRAM)
     with program.client() as one, program.client() as another:

@@ -79,13 +79,21 @@ class GuardedKernel(IPythonKernel):
     def _aborting(self, begins: bool) -> None:
         self.shell_lock(None).is_skipping = begins
 
-    def _abort_queues(self, subshell_id: str | None = None) -> None:
-        """As the original, but a cell that fails on the control channel skips none of a shell's.
+    def finish_metadata(
+        self, parent: dict[str, Any], metadata: dict[str, Any], reply_content: dict[str, Any]
+    ) -> dict[str, Any]:
+        """As the original; and skip what waits behind a cell that failed, before it is replied.
 
-        They are not behind it; and of whom the shell serves meanwhile that may be another client.
+        The original does so after, and a cell that is sent upon the reply may be skipped then.
+        One that fails on the control channel skips none of a shell's: they are not behind it.
         """
-        if threading.current_thread() is not self.control_thread:
-            super()._abort_queues(subshell_id)
+        others = self.control_thread, self.shell_channel_thread
+        if threading.current_thread() not in others and _stops_on_error(parent, reply_content):
+            super()._abort_queues(parent["header"].get("subshell_id"))
+        return super().finish_metadata(parent, metadata, reply_content)  # type: ignore[no-any-return]
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Nothing: see ``finish_metadata``."""
 
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
         """As the original; what goes wrong with a message is for our log alone."""
@@ -230,3 +238,11 @@ class GuardedKernel(IPythonKernel):
         if self.is_readonly:
             return readonly.inspect(self.shell, code, cursor_pos, detail_level)
         return super().do_inspect(code, cursor_pos, detail_level, omit_sections)
+
+
+def _stops_on_error(request: dict[str, Any], reply_content: dict[str, Any]) -> bool:
+    """Tell whether a cell has failed that others are not to run after."""
+    if request["header"]["msg_type"] != "execute_request" or reply_content["status"] != "error":
+        return False
+    content = request["content"]
+    return not content.get("silent") and bool(content.get("stop_on_error", True))
