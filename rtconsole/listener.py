@@ -58,8 +58,9 @@ class Listener:
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
         self.poll: Any = None  # what the parked thread waits with
         self.pipe: Any = None  # its two ends; stops the parked thread
-        self.nudge = allocate_lock()  # likewise, where the pipe cannot
-        self.started = self.gone = allocate_lock()  # released as its first act, and as its last
+        self.nudge = self.started = self.gone = (
+            allocate_lock()
+        )  # likewise; as it begins; as it ends
         self.thread_id, self.stops_late = 0, False  # its native id; a fork could not wait for it
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
@@ -229,8 +230,7 @@ def note(message: str, error: "BaseException | None" = None) -> None:
         debuglog.note(message, error)
 
 
-# -- the connection file -----------------------------------------------------------------
-# Who can read it can run code here: it is 0600, in a folder of ours, never behind a link.
+# The connection file: who reads it can run code here. 0600, in a folder of ours, never by a link.
 
 
 def remove_file(folder: str, name: str) -> None:
