@@ -58,9 +58,7 @@ class Listener:
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
         self.poll: Any = None  # what the parked thread waits with
         self.pipe: Any = None  # its two ends; stops the parked thread
-        self.nudge = self.started = self.gone = (
-            allocate_lock()
-        )  # likewise; as it begins; as it ends
+        self.nudge = self.started = self.gone = allocate_lock()  # likewise; as it begins; ends
         self.thread_id, self.stops_late = 0, False  # its native id; a fork could not wait for it
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
