@@ -18,7 +18,7 @@ import atexit
 import os
 import sys
 import time
-from _thread import allocate_lock, get_ident, get_native_id, start_new_thread
+from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 
 from . import __version__
 
@@ -67,10 +67,7 @@ class Listener:
         self.kernel: Any = None  # the running one
 
     def open(self) -> None:
-        """Bind the sockets, write the connection file and park the thread; or leave nothing.
-
-        Raises OSError, RuntimeError: no socket, folder, descriptor or thread is to be had.
-        """
+        """Bind the sockets, write the file, park the thread; or nothing: OSError, RuntimeError."""
         try:
             if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
@@ -167,7 +164,9 @@ class Listener:
             self.state, self.poll = PARKED, poll()
             for fd in (*self.sockets.values(), self.pipe[0]):
                 self.poll.register(fd, POLLIN)
+            size = stack_size(0)  # the usual, whatever the program gives its own: it imports a lot
             start_new_thread(any, (self,))
+            stack_size(size)
             self.started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)
         except RuntimeError:
             self.state = RESTING

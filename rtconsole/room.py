@@ -6,10 +6,16 @@ so may the interpreter. So they are looked for before. Standard library only.
 
 import os
 import sys
+from contextlib import contextmanager
+
+from . import listener
 
 TYPE_CHECKING = False  # importing `typing` costs as much as all of this module
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
+
+_own: "Any" = listener  # has imported what concerns threads before a program replaced it
 
 # Bytes of address space and of data that a kernel takes, most of it only reserved (glibc keeps
 # an arena of 64 MB for each thread), with some for the program; and what it takes to tell that
@@ -19,6 +25,22 @@ _WORD = 24 << 20
 
 # A kernel has nine, and the interpreter one for a moment now and then.
 _THREADS = 12
+
+
+@contextmanager
+def for_deep_calls() -> "Iterator[None]":
+    """Have threads that start in the with block get a stack of the system's usual size.
+
+    A program may give its own little (``threading.stack_size``): our imports would overrun that,
+    and end it.
+    """
+    stack_size = _own.stack_size
+    programs = stack_size(0)
+    try:
+        yield
+    finally:
+        if since := stack_size(programs):  # it has set one meanwhile
+            stack_size(since)
 
 
 def check_memory() -> None:

@@ -386,3 +386,38 @@ def test_a_home_that_is_missing_is_not_made(launch: Launcher) -> None:
     program = launch("import time; time.sleep(60)", env={"HOME": str(missing)})
     wait_for(lambda: "console at" in program.log, "the console")  # among the temporary files
     assert not missing.parent.exists()
+
+
+@pytest.mark.parametrize("size", [32 << 10, 64 << 10])
+def test_a_program_that_gives_its_threads_small_stacks_is_looked_into(
+    launch: Launcher, size: int
+) -> None:
+    program = launch(
+        f"""
+        import os, threading, time
+        threading.stack_size({size})
+        if (child := os.fork()) == 0:
+            while True: time.sleep(0.01)
+        print(child, flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        print(threading.stack_size())
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("\n")
+    nested = f"eval({'(' * 80 + '1' + ')' * 80!r})"
+    for pid in (program.pid, int(program.stdout)):
+        file = program.connection_file_of(pid)
+        wait_for(file.exists, "its console")
+        client = Client(file).ready()
+        try:
+            assert client.run(nested).result == "1"
+            assert client.run("1 / 0").error == "ZeroDivisionError"
+            client.control("create_subshell_request")
+        finally:
+            client.close()
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+    assert program.stdout.endswith(f"{size}\n")

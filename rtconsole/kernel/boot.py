@@ -45,7 +45,8 @@ def launch(
     ours: Any = natives.get("threading", threading)
     arguments = listener, natives, hold_imports_first, failed
     hidden.hide(ours)
-    hidden.mark(ours.Thread(target=_run, args=arguments, name="rtconsole", daemon=True)).start()
+    with room.for_deep_calls():
+        hidden.mark(ours.Thread(target=_run, args=arguments, name="rtconsole", daemon=True)).start()
 
 
 def _import_threading(main_thread_id: int, main_native_id: int) -> None:

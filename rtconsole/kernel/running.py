@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rtconsole import debuglog, descriptors, native, recorder, settings, turns
+from rtconsole import debuglog, descriptors, native, recorder, room, settings, turns
 
 from . import freethreading, hidden
 from .importing import load_modules
@@ -133,7 +133,8 @@ class RunningKernel:
 
         heart = threading.Thread(target=beat, name="rtconsole heartbeat", daemon=True)
         self._heart = hidden.mark(heart)
-        self._heart.start()
+        with room.for_deep_calls():
+            self._heart.start()
 
     def load(self) -> None:
         """Import what the kernel is made of."""
@@ -152,7 +153,7 @@ class RunningKernel:
         """Build the kernel in this thread, tell ``built``, and serve until stopped."""
         import asyncio
 
-        with self.listener.gate, self.spared.opening():
+        with self.listener.gate, self.spared.opening(), room.for_deep_calls():
             self._build(loop)
         self.loop, self._stopped = loop, asyncio.Event()
         self.listener.kernel = self

@@ -14,6 +14,8 @@ from ipykernel.subshell import SubshellThread
 from ipykernel.subshell_manager import SubshellManager
 from ipykernel.utils import _async_in_context
 
+from rtconsole import room
+
 from . import hidden
 from .fairness import FairLock
 from .spared import Spared
@@ -71,7 +73,8 @@ class Subshells(SubshellManager):
         thread.subshell_to_shell_channel.on_recv(
             self._shell_channel_io_loop, self._send_on_shell_channel
         )
-        thread.start()
+        with room.for_deep_calls():
+            thread.start()
         return name
 
     def _delete_subshell(self, subshell_id: str) -> None:
