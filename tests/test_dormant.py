@@ -111,3 +111,30 @@ def test_a_busy_program_is_no_dead_kernel(launch: Launcher) -> None:
         first = client.value("n")
         wait_for(lambda: client.value("n") > first, "the program to go on")
         assert client.kernel.hb_channel.is_beating()
+
+
+@pytest.mark.parametrize("name", ["settrace", "setprofile"])
+def test_the_program_does_not_trace_the_kernels_threads(launch: Launcher, name: str) -> None:
+    program = launch(
+        f"""
+        import os, threading, time
+        seen = set()
+        def note(frame, event, arg):
+            seen.add(threading.get_ident())
+            return note
+        threading.{name}(note)
+        while not os.path.exists("end"): time.sleep(0.01)
+        print(len(seen))
+        own = threading.Thread(target=lambda: None)
+        own.start()
+        own.join()
+        print(seen == {{own.ident}})
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        assert client.run("1 / 0").error == "ZeroDivisionError"
+        client.control("create_subshell_request")
+        (launch.home / "end").touch()
+        assert program.wait() == 0
+    assert program.stdout == "0\nTrue\n"

@@ -6,6 +6,10 @@ dict of these, ``threading._active``, has ours beside it: ``threading.current_th
 up there, as it has to find one in each thread, and nothing that counts or lists does.
 """
 
+import sys
+from collections import deque
+from functools import partial
+from operator import call
 from typing import Any
 
 MARK = "_is_of_rtconsole"
@@ -48,14 +52,23 @@ class Active(dict[int, Any]):
 
 
 def mark(thread: Any) -> Any:
-    """Have a thread that is not started yet be one of the console's, and return it."""
+    """Have a thread that is not started yet be one of the console's, and return it.
+
+    Nor does the program trace or profile it (``threading.settrace``). What ends that is in C, or
+    the program's function would be called for ours.
+    """
     setattr(thread, MARK, True)
+    hooks = {"_trace_hook": sys.settrace, "_profile_hook": sys.setprofile}
+    found = [end for name, end in hooks.items() if getattr(_threading, name, None)]
+    if found:
+        steps = [*(partial(end, None) for end in found), thread.run]
+        thread.run = partial(deque, map(call, steps), 0)
     return thread
 
 
 def adopt(thread: Any) -> None:
     """Mark a thread that has started already."""
-    mark(thread)
+    setattr(thread, MARK, True)
     module: Any = _threading
     with module._active_limbo_lock:
         active = module._active
