@@ -22,8 +22,10 @@ _had_rlcompleter = "rlcompleter" in sys.modules
 import code  # noqa: E402
 import pdb  # noqa: E402
 
-if not _had_rlcompleter:  # its names were not set to readline's: the program's import does that
-    sys.modules.pop("rlcompleter", None)
+if not _had_rlcompleter and (_rlcompleter := sys.modules.pop("rlcompleter", None)) is not None:
+    # It has not found readline; the program's import of it will. What pdb keeps of it is not to
+    # keep __main__, which only a completer without a namespace asks for, at the program's end.
+    vars(_rlcompleter).pop("__main__", None)
 
 TERMINALS = frozenset(["readline"])
 

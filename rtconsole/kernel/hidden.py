@@ -22,14 +22,21 @@ class Active(dict[int, Any]):
         ours: those of the console.
     """
 
-    def __init__(self, threads: dict[int, Any]) -> None:
+    def __init__(self, module: Any, ours: dict[int, Any]) -> None:
         super().__init__()
-        self.ours: dict[int, Any] = {}
+        self.ours = ours
+        self._kind = module.Thread
+        threads: dict[int, Any] = module._active
         for ident, thread in threads.items():
             self[ident] = thread
 
     def __missing__(self, ident: int) -> Any:
-        return self.ours[ident]
+        thread = self.ours[ident]
+        # A child's only thread has to be one that the module knows, or it makes one.
+        is_forked = sys._getframe(1).f_code.co_name == "_after_fork"
+        if is_forked and not isinstance(thread, self._kind):
+            raise KeyError(ident)
+        return thread
 
     def __setitem__(self, ident: int, thread: Any) -> None:
         """Enter a thread that has begun, in the place of one of a parent's if C has forked."""
@@ -82,20 +89,26 @@ def hide(module: Any) -> None:
     That stays when a console is stopped: its last threads end a moment later.
 
     Args:
-        module: the ``threading`` that the console's threads are of.
+        module: the ``threading`` that the console's threads are of. If it is one of our own (see
+            :mod:`rtconsole.native`), the program's finds them likewise.
     """
     global _threading
     _threading = module
-    with module._active_limbo_lock:
-        before = module._active
-        if type(before) is Active:
-            return
-        module._active = active = Active(before)
-        # Since Python 3.13: strikes out what C's threads go by; later versions' has the dict as a
-        # default value.
-        strike_out: Any = getattr(getattr(module, "_DeleteDummyThreadOnDel", None), "__del__", None)
-        if defaults := getattr(strike_out, "__defaults__", None):
-            strike_out.__defaults__ = tuple(active if x is before else x for x in defaults)
+    both = module, sys.modules["threading"]
+    shared: dict[int, Any] = next((x.ours for one in both if type(x := one._active) is Active), {})
+    for one in both:
+        with one._active_limbo_lock:
+            if type(one._active) is not Active:
+                _put(one, Active(one, shared))
+
+
+def _put(module: Any, active: Active) -> None:
+    before, module._active = module._active, active
+    # Since Python 3.13: strikes out what C's threads go by; later versions' has the dict as a
+    # default value.
+    strike_out: Any = getattr(getattr(module, "_DeleteDummyThreadOnDel", None), "__del__", None)
+    if defaults := getattr(strike_out, "__defaults__", None):
+        strike_out.__defaults__ = tuple(active if x is before else x for x in defaults)
 
 
 def ours() -> list[Any]:

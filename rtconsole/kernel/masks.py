@@ -89,10 +89,9 @@ class Signals:
 
     def routes(self) -> list[tuple[Any, str, Callable[[Any], Any]]]:
         """Return what :class:`.cell.Routes` is to replace while a cell runs."""
-        import threading
-
-        found = [name for name in _STARTERS if hasattr(threading, name)]
-        return [(threading, name, self._starter) for name in found]
+        programs = sys.modules["threading"]  # ours may be another one: rtconsole.native
+        found = [name for name in _STARTERS if hasattr(programs, name)]
+        return [(programs, name, self._starter) for name in found]
 
     def _starter(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
