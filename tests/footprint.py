@@ -130,7 +130,9 @@ def _rest(state):
     state["threading.excepthook"] = id(threading.excepthook)
     state["threading.main_thread()"] = id(threading.main_thread())
     state["threading.gettrace()"] = repr(getattr(threading, "gettrace", lambda: None)())
+    state["threading.enumerate()"] = [id(thread) for thread in threading.enumerate()]
     state["threading.stack_size()"] = threading.stack_size()
+    state["threading.active_count()"] = threading.active_count()
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and hasattr(asyncio, "events"):
         state["asyncio policy"] = repr(asyncio.events._event_loop_policy)
