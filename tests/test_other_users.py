@@ -50,6 +50,17 @@ def fails(function, *arguments):
     try: function(*arguments)
     except OSError as error: return errno.errorcode[error.errno]
     return "done"
+def take_places(ip):
+    import select
+    sockets = []
+    for number in range(1, 6):
+        sockets.append(socket.socket(socket.AF_UNIX))
+        sockets[-1].bind(f"{{ip}}-{{number}}")
+        os.chmod(f"{{ip}}-{{number}}", 0o777)
+        sockets[-1].listen()
+    print("on", flush=True)
+    select.select(sockets, [], [])
+    print("somebody came", flush=True)
 """
 
 
@@ -297,16 +308,7 @@ def test_nobody_connects_to_sockets_that_another_user_put_in_place_of_ours(
         folder, ip = sys.argv[1:]
         os.rename(folder, folder + ".away")
         os.mkdir(folder, 0o777)
-        sockets = []
-        for number in range(1, 6):
-            sockets.append(socket.socket(socket.AF_UNIX))
-            sockets[-1].bind(f"{ip}-{number}")
-            os.chmod(f"{ip}-{number}", 0o777)
-            sockets[-1].listen()
-        print("on", flush=True)
-        import select
-        select.select(sockets, [], [])
-        print("somebody came", flush=True)
+        take_places(ip)
         """
     with stranger(code, str(tmp / "rtconsole-0"), info["ip"]) as other:
         assert other.stdout is not None
@@ -336,17 +338,8 @@ def test_a_folder_that_is_opened_later_lets_nobody_in_nor_anybody_take_our_place
         assert as_stranger(code, info["ip"]) == ["EACCES"] * 5
     code = """
         ip = sys.argv[1]
-        sockets = []
-        for number in range(1, 6):
-            os.unlink(f"{ip}-{number}")
-            sockets.append(socket.socket(socket.AF_UNIX))
-            sockets[-1].bind(f"{ip}-{number}")
-            os.chmod(f"{ip}-{number}", 0o777)
-            sockets[-1].listen()
-        print("on", flush=True)
-        import select
-        select.select(sockets, [], [])
-        print("somebody came", flush=True)
+        for number in range(1, 6): os.unlink(f"{ip}-{number}")
+        take_places(ip)
         """
     with stranger(code, info["ip"]) as other:
         assert other.stdout is not None

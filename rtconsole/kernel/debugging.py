@@ -27,8 +27,6 @@ if not _had_rlcompleter and (_rlcompleter := sys.modules.pop("rlcompleter", None
     # keep __main__, which only a completer without a namespace asks for, at the program's end.
     vars(_rlcompleter).pop("__main__", None)
 
-TERMINALS = frozenset(["readline"])
-
 
 def routes() -> list[tuple[Any, str, Callable[[Any], Any]]]:
     """Return what :class:`.cell.Routes` is to replace while a cell runs."""
@@ -94,6 +92,6 @@ def _without_terminal(function: Any) -> Any:
 
 
 def _import(name: str, *arguments: Any, **options: Any) -> Any:
-    if name in TERMINALS:
-        raise ImportError(f"a cell has no terminal for {name}")
+    if name == "readline":
+        raise ImportError("a cell has no terminal for readline")
     return builtins.__import__(name, *arguments, **options)
