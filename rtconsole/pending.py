@@ -41,7 +41,8 @@ class _Add(_ctypes.CFuncPtr):
 
 _PROGRAM: "Any" = None  # where to look for the function: in what is loaded
 _add: "Any" = _Add(_ctypes.dlsym(_ctypes.dlopen(_PROGRAM, 0), "Py_AddPendingCall"))
-_due: "Callable[[], bool] | None" = None
+# Each has a pending call of its own: a signal's handler may fork amid one, and ask for another.
+_due: "list[Callable[[], bool]]" = []
 
 
 def is_forked_by_c() -> bool:
@@ -61,21 +62,18 @@ def call(function: "Callable[[], bool]") -> None:
     Raises:
         OSError: too many calls are pending.
     """
-    global _due
-    _due = function
+    _due.append(function)
     if _add(_callback, None) != 0:
+        _due.remove(function)
         raise OSError("too many pending calls")
 
 
 def _call(_: object) -> int:
     """Never raises: the program could be anywhere."""
-    global _due
     try:
-        if _due is not None:
-            if _due():
-                _due = None
-            else:
-                _add(_callback, None)
+        function = _due.pop(0)
+        if not function():
+            call(function)
     except Exception as error:  # protects the program, in which this is called anywhere
         listener.note("after a fork", error)
     return 0

@@ -354,12 +354,14 @@ def test_threads_and_handlers_that_fork_at_once_have_clean_children(launch: Laun
         print(dict(results), len(parents) >= 5, flush=True)
         results.clear()
         # within a fork, too
+        over = False
         def handler(*_):
             fork()
-            signal.setitimer(signal.ITIMER_REAL, 0.003)
+            if not over: signal.setitimer(signal.ITIMER_REAL, 0.003)
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.003)
         for _ in range(8): forks()
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(set(results), flush=True)
         while not os.path.exists("end"): time.sleep(0.01)
@@ -370,6 +372,34 @@ def test_threads_and_handlers_that_fork_at_once_have_clean_children(launch: Laun
     assert program.stdout == "{10: 48} True\n{10}\n"
     with program.client() as client:
         assert client.value("len(parents)") >= 5
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (0, "")
+
+
+def test_a_signal_handler_may_fork_while_the_console_returns_from_a_fork(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, signal, sys, time
+        def fork(*_):
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            os.waitpid(pid, 0)
+        me, handled = os.getpid(), []
+        def see(event, _):
+            if event == "_thread.start_new_thread" and os.getpid() == me and not handled:
+                handled.append(signal.raise_signal(signal.SIGUSR1))
+        signal.signal(signal.SIGUSR1, fork)
+        sys.addaudithook(see)
+        fork()
+        while not handled: time.sleep(0.01)
+        print("forked", flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("forked\n")
+    with program.client() as client:
+        assert client.value("len(handled)") == 1
         (launch.home / "end").touch()
         assert (program.wait(), program.stderr) == (0, "")
 
