@@ -9,7 +9,7 @@ import os
 import sys
 from time import monotonic
 
-from . import leftovers, lifecycle, listener
+from . import leftovers, lifecycle, listener, signals
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -25,7 +25,13 @@ _GATE_LOOK = 0.01
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
-_holds_first = False
+# How many modules there were when the first of our at-fork handlers was registered.
+_first = 0
+
+# Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`.
+_COUNTS_LATE = sys.version_info[:2] == (3, 13)
+_pending: "Any" = None
+_modules = 0  # how many there were when the last of our at-fork handlers was registered
 
 # Whether Python knows of threads here, and of frames of theirs, that only a parent has.
 has_dead_frames = False
@@ -41,10 +47,30 @@ _inherited: Listener | None = None  # what its child gets
 _at_gate: "set[int]" = set()
 
 
-def at_fork(phase: str) -> None:
+def at_fork(phase: str, mask: "set[int] | None") -> None:
+    """Do one of the phases of a fork.
+
+    Args:
+        phase: ``"first"``, if there is one, or one of those in ``_PHASES``.
+        mask: what the program blocks, if all signals are blocked now.
+    """
+    me = _own.get_ident()
+    if phase in ("first", "before"):
+        signals.begin(me, phase, mask)
+        _be_the_last()
+    try:
+        if phase == "first":
+            hold_imports(listener.current)
+        else:
+            _do(phase, me)
+    finally:
+        if "after" in phase:
+            signals.end(me, in_child=phase == "after in child")
+
+
+def _do(phase: str, me: int) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
     global _turn, _forker, _depth, _inherited, has_dead_frames
-    me = _own.get_ident()
     take_locks = _let_go_of_locks() if phase == "before" and _forker != me else bool
     if phase == "before":
         if _forker == me:
@@ -154,19 +180,13 @@ def hold_imports_first() -> None:
     """Let forks wait for an import before they take locks that an import may need.
 
     ``logging`` and ``concurrent.futures`` take theirs in hooks of their own, and of such
-    hooks the newest is called first: so ours is registered once more, after theirs.
+    hooks the newest is called first: so ours is registered once more, after theirs, and again when
+    more was imported: IPython has one, too, in which a handler of the program's might be called.
     """
-    global _holds_first
-    if not _holds_first and hasattr(os, "register_at_fork"):
-        _holds_first = True
-        os.register_at_fork(before=_hold_imports_safely)
-
-
-def _hold_imports_safely() -> None:
-    try:
-        hold_imports(listener.current)
-    except Exception as error:  # protects the program's fork
-        note("before fork, among the first", error)
+    global _first
+    if _first != (count := len(sys.modules)) and hasattr(os, "register_at_fork"):
+        _first = count
+        os.register_at_fork(before=lambda: listener.at_fork("first") if count == _first else None)
 
 
 def after_fork_in_parent(self: Listener | None) -> Listener | None:
@@ -192,27 +212,39 @@ def _park_after_fork(self: Listener) -> None:
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    if sys.version_info[:2] == (3, 13) and _own.get_ident() == self.main_thread_id:
+    if not _COUNTS_LATE or _own.get_ident() != self.main_thread_id:
+        return _park_or_close(self)
+    if _pending is None:
+        # such as a program that became a user who cannot read it: with a thread it would
+        # be warned of one, at this fork and each later one
+        return _park_or_close(self, can_park=False)
+    return _park_or_close(self) if _pending.is_forked_by_c() else None
+
+
+def _park_now() -> None:
+    """Park, when ``os.fork`` has returned; a fork that goes on does so itself."""
+    found = listener.current
+    if found is not None and found.state == RESTING:
+        _park_or_close(found)
+
+
+def _be_the_last() -> None:
+    """Have the last word: what is to be done when no other at-fork handler comes any more.
+
+    Registered anew once modules were imported, which may have registered theirs.
+    """
+    global _modules, _pending
+    if len(sys.modules) == _modules:
+        return
+    if _COUNTS_LATE:
         try:
-            from . import pending
+            from . import pending as _pending
 
-            if not pending.is_forked_by_c():
-                return pending.call(lambda: _park_now(self))
-        except OSError as error:
-            note("the fork will warn of a thread", error)
+            _pending.register(_park_now)
         except (ImportError, AttributeError) as error:
-            # such as a program that became a user who cannot read it: with a thread it would
-            # be warned of one, at this fork and each later one
             note("no console after a fork", error)
-            return _park_or_close(self, can_park=False)
-    return _park_or_close(self)
-
-
-def _park_now(self: Listener) -> bool:
-    """Park, unless ``os.fork`` still runs its at-fork handlers: then say that it is too early."""
-    if self.state == RESTING and listener.current is self:
-        _park_or_close(self)
-    return self.state != RESTING or listener.current is not None
+    signals.register_trip()
+    _modules = len(sys.modules)
 
 
 def _park_or_close(self: Listener, can_park: bool = True) -> None:

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from .listener import CHANNELS, dumps, file_name, note, pid_namespace, remove_file, tried, unlink
+from .listener import CHANNELS, dumps, file_name, note, pid_namespace, tried, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20
@@ -47,6 +47,12 @@ def forget(folder: str) -> None:
     for name in (file_name(pid), other_name(pid)):
         if is_of(pid, read(f"{folder}/{name}")):
             remove_file(folder, name)
+
+
+def remove_file(folder: str, name: str) -> None:
+    """Remove both names of a connection file; one that is gone is fine."""
+    unlink(f"{folder}/{name}")
+    unlink(f"{folder}/external_kernels/{name}")
 
 
 def other_name(pid: int) -> str:

@@ -52,11 +52,11 @@ def sweep(_: None, files: str, sockets: str) -> None:
     leftovers.sweep(files, sockets)
 
 
-def at_fork(_: None, phase: str) -> None:
+def at_fork(_: None, phase: str, mask: "set[int] | None") -> None:
     """See :func:`rtconsole.forks.at_fork`."""
     from . import forks
 
-    forks.at_fork(phase)
+    forks.at_fork(phase, mask)
 
 
 def stop() -> None:

@@ -53,7 +53,7 @@ class Listener:
         self.label = label  # what a person calls the program
         self.folders: tuple[str, str] | None = None  # of file and sockets, if the usual ones
         self.state, self.connection_file = CLOSED, ""  # its path, while there is one
-        self.info: dict[str, Any] = {}  # what it says
+        self.info: dict[str, Any] = {}  # what it says: who reads that can run code here
         self.sockets: dict[str, int] = {}  # listening descriptor of each channel
         self.identity: dict[int, tuple[int, int]] = {}  # device and inode: see `own`
         self.poll: Any = None  # what the parked thread waits with
@@ -141,9 +141,10 @@ class Listener:
 
     def forget_file(self) -> None:
         """Remove the connection file and the sockets' names, so that nobody finds them."""
-        if self.connection_file:
-            remove_file(*os.path.split(self.connection_file))
-            self.connection_file = ""
+        folder, name = os.path.split(self.connection_file)
+        for path in (f"{folder}/{name}", f"{folder}/external_kernels/{name}") if name else ():
+            unlink(path)
+        self.connection_file = ""
         if self.info.get("transport") == "ipc":
             for channel in self.sockets:
                 unlink(f"{self.info['ip']}-{self.info[f'{channel}_port']}")
@@ -154,7 +155,7 @@ class Listener:
             _later("park_without_signals", self)
             return
         # Blocked, and so in the thread; nor does a handler of the program run amid this, and fork.
-        mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+        mask = block_signals()
         try:
             self.signal_mask = mask if self.signal_mask is None else self.signal_mask
             self.pipe = self.pipe or tuple([self.own(fd) for fd in system.pipe()])
@@ -198,12 +199,11 @@ class Listener:
     def give_up(self, error: Exception) -> None:
         """Close where nothing can be imported any more; a fork would warn of the parked thread."""
         note("no console any more", error)
-        is_thread = get_native_id() == self.thread_id
-        if not is_thread and self.has(self.pipe[1]):
-            system.write(self.pipe[1], b"x")
         task, deadline = f"/proc/self/task/{self.thread_id}", time.monotonic() + 0.5
-        while not is_thread and os.path.exists(task) and time.monotonic() < deadline:
-            os.sched_yield()
+        if get_native_id() != self.thread_id and self.has(self.pipe[1]):
+            system.write(self.pipe[1], b"x")
+            while os.path.exists(task) and time.monotonic() < deadline:
+                os.sched_yield()
         self.state = CLOSED
         self.forget_file()
         for fd in filter(self.has, self.identity):  # else who rang would wait for ever
@@ -227,15 +227,6 @@ def note(message: str, error: "BaseException | None" = None) -> None:
         debuglog.note(message, error)
 
 
-# The connection file: who reads it can run code here. 0600, in a folder of ours, never by a link.
-
-
-def remove_file(folder: str, name: str) -> None:
-    """Remove both names of a connection file; one that is gone is fine."""
-    unlink(f"{folder}/{name}")
-    unlink(f"{folder}/external_kernels/{name}")
-
-
 def usual_folders() -> "tuple[str, str] | None":
     """Return the folders of files and sockets, or ``None`` to ask :mod:`.folders` for them."""
     env, home = os.environ, os.environ.get("HOME", "")
@@ -254,7 +245,7 @@ def is_own_folder(path: str, forbidden: int) -> bool:
     return bool(is_kept) and found.st_uid == os.geteuid()
 
 
-def tried(ask: "Any", otherwise: "Any", error: "type[Exception]" = OSError) -> "Any":
+def tried(ask: "Any", otherwise: "Any", error: "type[BaseException]" = OSError) -> "Any":
     """Return what ``ask`` does, or something else if that fails."""
     try:
         return ask()
@@ -298,11 +289,7 @@ def dumps(value: "Any") -> str:
 
 
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
-    """Write ``info`` as ``folder/name``, 0600 under any umask, and return its path.
-
-    Where the name is taken, by a container's process with our pid, say, :mod:`.unusual` helps.
-    Raises OSError where it cannot be written; nothing is left behind then.
-    """
+    """Write ``info`` as ``folder/name``, 0600 under any umask; return its path. Raises OSError."""
     temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     unlink(temporary)  # of a dead process with our pid
@@ -314,7 +301,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
             raise OSError("the disk is full")
         try:
             os.link(temporary, f"{folder}/{name}")
-        except OSError:
+        except OSError:  # taken, by a container's process with our pid, say
             name = _later("rename_anyway", None, temporary, folder, name)
     finally:
         system.close(fd)
@@ -333,9 +320,7 @@ def unlink(path: str) -> None:
     tried(lambda: os.unlink(path), None)
 
 
-# -- the one listener of this process ----------------------------------------------------
-
-current: "Listener | None" = None
+current: "Listener | None" = None  # of this process
 _lifecycle: "Any" = None
 _boot_time = 0  # of the machine, in seconds since the epoch
 _hooked = opens_in_children = False  # the latter in a fork server, which has no console itself
@@ -360,19 +345,34 @@ def hook() -> None:
     _hooked = True
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=lambda: _at_fork("before"))
-        os.register_at_fork(after_in_parent=lambda: _at_fork("after in parent"))
-        os.register_at_fork(after_in_child=lambda: _at_fork("after in child"))
+        os.register_at_fork(before=lambda: at_fork("before"))
+        os.register_at_fork(after_in_parent=lambda: at_fork("after in parent"))
+        os.register_at_fork(after_in_child=lambda: at_fork("after in child"))
 
 
-def _at_fork(phase: str) -> None:
+def at_fork(phase: str) -> None:
+    """Do a phase of a fork; no signal is handled amid it: see :mod:`.signals`."""
+    mask = None if "after" in phase else tried(block_signals, None, BaseException)
     try:
-        _later("at_fork", None, phase)
+        _later("at_fork", None, phase, mask)
     except Exception as error:  # protects the program's fork
+        if mask is not None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         note(f"fork, {phase}", error)
         found = current if current and current.state == PARKED else None
         if found and found.info["rtconsole"]["pid"] == os.getpid():  # after setuid(), say
             found.give_up(error)
+
+
+def block_signals() -> "Any":
+    """Block all in this thread, and return its mask; or none, and raise what a handler raises."""
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:  # handlers are called by the next, once it has blocked them
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+    except BaseException:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        raise
+    return mask
 
 
 def _at_exit() -> None:

@@ -376,6 +376,7 @@ def test_threads_and_handlers_that_fork_at_once_have_clean_children(launch: Laun
         assert (program.wait(), program.stderr) == (0, "")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a thread's start is no audit event")
 def test_a_signal_handler_may_fork_while_the_console_returns_from_a_fork(launch: Launcher) -> None:
     program = launch(
         """
@@ -400,6 +401,26 @@ def test_a_signal_handler_may_fork_while_the_console_returns_from_a_fork(launch:
     program.wait_for_output("forked\n")
     with program.client() as client:
         assert client.value("len(handled)") == 1
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (0, "")
+
+
+def test_a_parent_that_waits_for_its_second_child_can_be_looked_into(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, time
+        for turn in range(2):
+            if os.fork() == 0:
+                print("forked", turn, flush=True)
+                while turn and not os.path.exists("end"): time.sleep(0.01)
+                os._exit(0)
+            os.wait()  # nothing of Python's in between
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("forked 1")
+    with program.client() as client:
+        assert client.value("turn") == 1
         (launch.home / "end").touch()
         assert (program.wait(), program.stderr) == (0, "")
 
@@ -602,7 +623,7 @@ def test_forks_that_hold_a_boot_together_let_go_of_it_when_both_are_over(
         forks.hold_imports(console)
         held.wait(PATIENCE)
         go.wait(PATIENCE)
-        forks.at_fork("after in parent")
+        forks.at_fork("after in parent", None)
 
     console.gate.acquire()  # an import of the boot is under way
     events = [threading.Event(), threading.Event()]

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import sys
 import textwrap
 
 import alike
@@ -237,3 +238,87 @@ def test_a_program_dies_of_a_signal_as_without_us(launch: Launcher, state: str, 
     assert without_places(alike.outcome(launch, source, state)) == expected
     if expected[0] > 0 or death.endswith(("SIGINT", "threads")):  # it had an end, after all
         assert alike.files(launch) == []
+
+
+# An alarm at any moment of a fork, whose handler raises: how often did that reach the program?
+ALARMS = """
+    import os, random, signal, sys, time, warnings
+    warnings.simplefilter("ignore")  # of a fork beside a thread: see below
+    class Late(Exception): pass
+    def handler(*_): raise Late
+    signal.signal(signal.SIGALRM, handler)
+    printed = []
+    sys.unraisablehook = lambda found: printed.append(repr(found.exc_value))
+    def alarm():
+        child = None
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.0015))
+            child = os.fork()
+            if child: time.sleep(0.5)
+        except Late: return child
+        finally:
+            if child == 0: os._exit(0)
+        return child and -child
+    def alarms():
+        for _ in range(200):
+            child = alarm()
+            if child: os.waitpid(abs(child), 0)
+            if child is None:
+                try: os.wait()
+                except ChildProcessError: pass  # it came before the fork
+            yield child is None or child > 0
+    """
+
+
+@pytest.mark.parametrize("visited", [False, True], ids=["dormant", "attached"])
+def test_what_a_handler_raises_amid_a_fork_reaches_the_program(
+    launch: Launcher, visited: bool
+) -> None:
+    wait = 'while not os.path.exists("go"): time.sleep(0.01)\n'
+    end = "caught = [*alarms()]\nprint(caught.count(True), len(printed), flush=True)\n"
+    source = textwrap.dedent(ALARMS) + wait * visited + end
+    program = launch(source, cwd=launch.home)
+    if visited:
+        with program.client() as client:
+            client.run("import logging.handlers")
+            (launch.home / "go").touch()
+            assert program.wait() == 0
+    assert program.wait() == 0
+    caught, printed = map(int, program.stdout.split())
+    # all, but for one that comes in the microsecond before the first function of ours blocks it,
+    # which then does nothing for this fork
+    assert caught >= 190, program.stdout
+    assert printed <= 10
+    assert program.stderr == ""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a thread's start is no audit event")
+def test_what_a_handler_raises_amid_the_return_of_a_fork_reaches_the_program(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import os, signal, sys, time
+        def handler(*_): raise TimeoutError("late")
+        signal.signal(signal.SIGALRM, handler)
+        me, sent = os.getpid(), []
+        def see(event, _):
+            if event == "_thread.start_new_thread" and os.getpid() == me and not sent:
+                sent.append(signal.raise_signal(signal.SIGALRM))
+        sys.addaudithook(see)
+        try:
+            child = os.fork()
+            if child == 0: os._exit(0)
+            time.sleep(20)
+        except TimeoutError as error: print(error, len(sent))
+        os.wait()
+        print(os.fork() and os.wait()[1], flush=True)
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("late 1\n0\n")
+    with program.client() as client:
+        assert client.value("len(sent)") == 1
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (0, "")

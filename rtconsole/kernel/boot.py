@@ -25,7 +25,7 @@ def launch(
     Args:
         listener: the :class:`rtconsole.listener.Listener`.
         greenlets: what the program takes for threads may be such, or become such.
-        hold_imports_first: called once ``logging`` is imported.
+        hold_imports_first: called once ``logging`` is imported, and once all is.
         failed: called with the listener and what went wrong, in the kernel's thread.
     """
     with listener.gate:
@@ -100,6 +100,8 @@ def _run(
                 running.load()
                 with listener.gate:
                     from .loops import Loop
+
+                    hold_imports_first()
         with running.spared.opening():
             loop = Loop()
         try:
