@@ -65,7 +65,11 @@ def at_fork(phase: str, mask: "set[int] | None") -> None:
             _do(phase, me)
     finally:
         if "after" in phase:
-            signals.end(me, in_child=phase == "after in child")
+            blocked = signals.end(me, in_child=phase == "after in child")
+            if phase == "after in parent" and _parks_late(listener.current):
+                _pending.ask(blocked)
+            else:
+                signals.release(blocked)
 
 
 def _do(phase: str, me: int) -> None:
@@ -197,8 +201,11 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
             os.read(self.pipe[0], 1)
             if self.state == PARKED:
                 self.state = RESTING
-        if self.state == RESTING:
-            _park_after_fork(self)
+        if self.state == RESTING and not _parks_late(self):
+            # such as a program that became a user who cannot read what that takes: with a thread
+            # it would be warned of one, at this fork and each later one
+            is_main = _own.get_ident() == self.main_thread_id
+            _park_or_close(self, can_park=not (_COUNTS_LATE and _pending is None and is_main))
     for held in (self, lifecycle.leaving):
         if held is not None and held.gate_taken and not _at_gate:
             held.gate_taken = False
@@ -206,19 +213,19 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
     return self if self is None or self.state != CLOSED else None
 
 
-def _park_after_fork(self: Listener) -> None:
-    """Park again; in Python 3.13 once ``os.fork`` has returned, which there counts threads.
+def _parks_late(self: Listener | None) -> bool:
+    """Tell whether to park once ``os.fork`` has returned: Python 3.13 counts threads then.
 
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    if not _COUNTS_LATE or _own.get_ident() != self.main_thread_id:
-        return _park_or_close(self)
-    if _pending is None:
-        # such as a program that became a user who cannot read it: with a thread it would
-        # be warned of one, at this fork and each later one
-        return _park_or_close(self, can_park=False)
-    return _park_or_close(self) if _pending.is_forked_by_c() else None
+    return (
+        _pending is not None
+        and self is not None
+        and self.state == RESTING
+        and _own.get_ident() == self.main_thread_id
+        and not _pending.is_forked_by_c()
+    )
 
 
 def _park_now() -> None:

@@ -6,9 +6,9 @@ is made between two bytecodes. So it is asked for in an at-fork handler that has
 all others: and it is made when ``os.fork`` returns, before the program calls something that waits.
 Asked for by a pending call it would be too late: Python forgets to look for those.
 
-What raises in a pending call in Python is a SystemError in the program, or nothing; and handlers
-of the program's signals might. So there are five, of which four are in C to their end: signals are
-blocked, and those that came before handled, which may raise; the call; and the like again.
+What raises in a pending call in Python is lost, or a SystemError in the program; and a handler of
+the program's signals might, between two bytecodes. So they stay blocked for it, as they were in the
+fork, until it is over: then they are unblocked in C, and handled by a call that is in C itself.
 """
 
 import _ctypes
@@ -55,6 +55,14 @@ class _Call(_ctypes.CFuncPtr):
     _argtypes_ = ()
 
 
+class _Step(_ctypes.CFuncPtr):
+    """A call of which the result does not count."""
+
+    _flags_ = _FLAGS
+    _restype_ = None
+    _argtypes_ = ()
+
+
 class _Add(_ctypes.CFuncPtr):
     _flags_ = _FLAGS
     _restype_ = _Int
@@ -76,10 +84,10 @@ _PROGRAM: "Any" = None  # where to look for a function: in what is loaded
 _ADD: "Any" = _Add(_address("Py_AddPendingCall"))
 _SET_MASK: "Any" = _SetMask(_address("pthread_sigmask"))
 _HANDLE: "Any" = _Call(_address("PyErr_CheckSignals"))
-_ALL, _before = _Mask(*[255] * 128), _Mask()
+_signals = _Mask()  # that are to be unblocked
 
 _function: "Callable[[], object] | None" = None
-_asked: "list[list[Any]]" = []  # for what the handler adds that was registered last
+_asked: "list[Any]" = []  # what the next fork adds, and nothing at most times
 
 
 def is_forked_by_c() -> bool:
@@ -94,36 +102,39 @@ def is_forked_by_c() -> bool:
 
 
 def register(function: "Callable[[], object]") -> None:
-    """Have ``function`` called after each fork from now on: the last handler so far asks for it."""
-    global _function
-    for asked in _asked:
-        asked.clear()  # so the one before does nothing any more
-    _function, _asked[:] = function, [[*_CALLS], [None] * len(_CALLS)]
-    os.register_at_fork(after_in_parent=signals.in_c(_ADD, *_asked))
+    """Let ``function`` be called after forks from now on, when :func:`ask` is called in them.
+
+    By the at-fork handler that is the last so far.
+    """
+    global _function, _asked
+    _function, _asked = function, []  # the list of the one before stays empty
+    for hook in (signals.in_c(_operator.call, _asked, until=all), _asked.clear):
+        os.register_at_fork(after_in_parent=hook)
 
 
-def _work() -> None:
+def ask(blocked: "set[int]") -> None:
+    """Have the function called, and signals unblocked, once the fork that goes on has returned."""
+    for number in blocked:
+        _signals[(number - 1) // 8] |= 1 << (number - 1) % 8
+    # there is room for 32 calls; else the result is not 0, and they are unblocked at once
+    _asked[:] = partial(_ADD, _WORK, None), _UNBLOCK
+
+
+def _work() -> int:
     try:
         if _function is not None:
             _function()
     except BaseException as error:  # protects the program, which could be anywhere
         listener.note("after a fork", error)
+    return 0
 
 
-def _call(function: "Callable[[], object]") -> "Any":
-    """Return a pending call of ``function``, without a bytecode of its own."""
-    return _Call(signals.in_c(_operator.call, [function]))
-
-
-def _set_mask(how: int, new: _Mask, old: "_Mask | None") -> "Callable[[], object]":
-    pointers = [None if mask is None else _ctypes.addressof(mask) for mask in (new, old)]
-    return partial(_SET_MASK, how, *pointers)  # type: ignore[no-any-return]
-
-
-_CALLS = (
-    _call(_set_mask(_signal.SIG_SETMASK, _ALL, _before)),
-    _HANDLE,
-    _call(_work),
-    _call(_set_mask(_signal.SIG_SETMASK, _before, None)),
-    _HANDLE,
-)
+_CALLBACK = _Call(_work)  # out of which nothing is raised, whatever happens: so the next step comes
+_UNBLOCK = partial(_SET_MASK, _signal.SIG_UNBLOCK, _ctypes.addressof(_signals), None)
+_STEPS: "list[Any]" = [
+    _Step(_Pointer.from_address(_ctypes.addressof(_CALLBACK)).value),
+    _UNBLOCK,
+    partial(_operator.setitem, _signals, slice(None), [0] * 128),  # the program may block them now
+    partial(_ADD, _HANDLE, None),
+]
+_WORK = _Call(signals.in_c(_operator.call, _STEPS))

@@ -40,8 +40,8 @@ def begin(thread: int, phase: str, mask: "set[int] | None") -> None:
     _blocked.setdefault(thread, []).append((phase, blocked))
 
 
-def end(thread: int, in_child: bool) -> None:
-    """Let signals be handled again, when the fork is over.
+def end(thread: int, in_child: bool) -> "set[int]":
+    """Return what has been blocked since the fork began, and is to be unblocked now.
 
     Args:
         in_child: what came before the process forked is its parent's.
@@ -54,7 +54,7 @@ def end(thread: int, in_child: bool) -> None:
         blocked |= phases.pop()[1]
     if phases and phases[-1][0] == "first":
         blocked |= phases.pop()[1]
-    _release(blocked)
+    return blocked
 
 
 def _narrow(mask: "set[int]") -> "set[int]":
@@ -64,7 +64,7 @@ def _narrow(mask: "set[int]") -> "set[int]":
     return handled - mask
 
 
-def _release(blocked: "set[int]") -> None:
+def release(blocked: "set[int]") -> None:
     """Unblock signals; defer those that came meanwhile."""
     take: Any = getattr(_signal, "sigtimedwait", None)  # not on macOS
     for number in _signal.sigpending() & blocked if take else ():
@@ -85,11 +85,18 @@ def register_trip() -> None:
     _deferred = numbers
 
 
-def in_c(function: "Callable[..., object]", *arguments: "list[Any]") -> "Callable[[], object]":
+def in_c(
+    function: "Callable[..., object]",
+    *arguments: "list[Any]",
+    until: "Callable[[Any], bool]" = any,
+) -> "Callable[[], object]":
     """Return what calls ``function`` for each of ``arguments``, as ``map`` does, with no bytecode.
 
-    Between two of those handlers and pending calls are made. What ``function`` returns is false.
+    Between two of those handlers and pending calls are made.
+
+    Args:
+        until: ``any`` goes on while what is returned is false, ``all`` while it is true.
     """
     each = type("Each", (), {"__iter__": staticmethod(partial(map, function, *arguments))})
-    made: Callable[[], object] = partial(any, each())
+    made: Callable[[], object] = partial(until, each())
     return made

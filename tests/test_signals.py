@@ -240,6 +240,28 @@ def test_a_program_dies_of_a_signal_as_without_us(launch: Launcher, state: str, 
         assert alike.files(launch) == []
 
 
+def test_signals_that_the_program_blocks_stay_blocked_when_it_forks(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, signal
+        signal.signal(signal.SIGUSR1, print)
+        def fork():
+            child = os.fork()
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            if child == 0: os._exit(len(mask))
+            return sorted(map(int, mask)), os.wait()[1] >> 8
+        print(fork(), fork())
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        print(fork(), fork())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        print(fork())
+        """
+    )
+    assert program.wait() == 0
+    blocked = f"([{int(signal.SIGUSR1)}], 1)"
+    assert program.stdout == f"([], 0) ([], 0)\n{blocked} {blocked}\n([], 0)\n"
+
+
 # An alarm at any moment of a fork, whose handler raises: how often did that reach the program?
 ALARMS = """
     import os, random, signal, sys, time, warnings
