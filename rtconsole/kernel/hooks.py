@@ -4,8 +4,8 @@ What they call of the program's comes first; its result, its exceptions and thei
 are the program's. They take no lock and never wait.
 """
 
-import _thread
 import sys
+from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +17,9 @@ from .written import MANY
 
 Function = Callable[..., Any]
 
+# What print() ends a line with: always this object.
+_NEWLINE = "\n"
+
 
 def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Function, Function]:
     """Return a ``write`` for a plain text stream, and what ends it.
@@ -27,12 +30,12 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     is not asked at all: while it sleeps, what is appended to wakes it. Of a list and a lock
     the methods are called by name, which the interpreter does without making an object.
     How much waits is asked where it is cheap: here where the main thread's prints do not
-    come by, for these where their text reaches the buffer (:func:`buffer_write`).
+    come by, for these where their text reaches the buffer (:func:`buffer_write`). A function's
+    own names of outside, the more there are, make each call of it dearer, used or not: what a
+    print of the main thread does not need is looked up by whoever does.
     """
-    newline, lock, queue, on = "\n", publisher.lock, publisher.queue(), True
-    written, items = publisher.written, publisher.written.items
-    main_ident, get_ident = publisher.main_thread_id, _thread.get_ident
-    main, active = programs_threading.main_thread(), programs_threading._active
+    lock, queue, on = publisher.lock, publisher.queue(), True
+    main = programs_threading.main_thread()
 
     def write_out(text: str, /) -> Any:
         try:
@@ -40,15 +43,18 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         except BaseException as error:
             hide_frame(error)
             raise
-        if text is newline or lock._is_owned():
+        if text is _NEWLINE or lock._is_owned():
             queue.append(text)
             return result
         ident = get_ident()
-        if ident == main_ident:
+        if ident == publisher.main_thread_id:
             publisher.claim()
-        queue.append((name, main if ident == main_ident else active.get(ident), text))
-        if len(items) > MANY:
-            written.join()
+            thread = programs_threading.main_thread()
+        else:
+            thread = programs_threading._active.get(ident)
+        queue.append(("stdout", thread, text))
+        if len(publisher.program) > MANY:
+            publisher.written.join()
         return result
 
     def write(text: str, /) -> Any:
@@ -57,9 +63,10 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         except BaseException as error:
             hide_frame(error)
             raise
-        queue.append((name, main if lock._is_owned() else active.get(get_ident()), text))
-        if len(items) > MANY:
-            written.join()
+        thread = main if lock._is_owned() else programs_threading._active.get(get_ident())
+        queue.append((name, thread, text))
+        if len(publisher.program) > MANY:
+            publisher.written.join()
         return result
 
     def set_queue(other: Queue) -> None:
