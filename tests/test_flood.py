@@ -232,6 +232,18 @@ def test_text_of_any_kind_arrives_in_messages_of_bounded_size(launch: Launcher) 
         assert watch.run("print('a cell')").stdout == "a cell\n"
 
 
+def test_large_text_arrives_as_it_was_printed_whatever_has_to_be_escaped(
+    launch: Launcher,
+) -> None:
+    obedient = Obedient(launch)
+    kinds = ["\\", '"', '\\"', "\\n", "\\\n", "\x7f\u2028", "𝄞\r", *map(chr, range(0x20))]
+    with watching(obedient.program) as watch:
+        for number, kind in enumerate(kinds):
+            text = f"{kind}{'x' * 5000}{kind * 3}y\n{kind}" * 2 + f"\nthe end of {number}\n"
+            obedient.do(f"sys.stdout.write({text!r}); sys.stdout.flush()")
+            watch.wait_for(text)
+
+
 def test_a_print_from_anywhere_during_a_flood_neither_waits_nor_is_lost(launch: Launcher) -> None:
     obedient = Obedient(
         launch,

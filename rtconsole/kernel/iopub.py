@@ -35,15 +35,23 @@ class Message(NamedTuple):
 
     Attributes:
         frames: as for ``send_multipart``; the last is the content.
-        output: the lines of output in it, which may be dropped.
+        output: returns the lines of output in it, which may be dropped. To count them is dear,
+            and hardly ever asked for.
     """
 
     frames: list[Any]
-    output: Lines | None = None
+    output: Callable[[], Lines] | None = None
 
     @property
     def size(self) -> int:
         return sum(len(frame) for frame in self.frames)
+
+    def counted(self) -> "Message":
+        """Return a message that keeps the number of its lines, and not their text."""
+        if self.output is None:
+            return self
+        lines = self.output()
+        return self._replace(output=lambda: lines)
 
 
 class Subscriber:
@@ -74,7 +82,7 @@ class Subscriber:
         Messages that are no output (a reply's status, a result) are dropped only if these
         alone are more than the limit.
         """
-        self.waiting.append(message)
+        self.waiting.append(message.counted())
         self.size += message.size
         if self.size <= limit:
             return
@@ -85,7 +93,7 @@ class Subscriber:
                 rest.append(old)
             else:
                 self.size -= old.size
-                self.lost.add(old.output)
+                self.lost.add(old.output())
         while self.size > limit and rest:
             self.size -= rest.pop(0).size
         self.waiting.extendleft(reversed(rest))
@@ -307,7 +315,7 @@ class IOPub(IOPubThread):
         except zmq.Again:
             return False
         if subscriber.lost.is_amid and message.output is not None:
-            subscriber.lost.passed(message.output)
+            subscriber.lost.passed(message.output())
         return True
 
     def _try_again(self) -> None:

@@ -1,5 +1,6 @@
 """What the program and the cells print, on its way to the clients: all of it put together."""
 
+from functools import partial
 from typing import Any
 
 from rtconsole.recorder import Recorder
@@ -7,6 +8,7 @@ from rtconsole.settings import Settings
 
 from .iopub import IOPub, Message, Subscriber
 from .mirror import Mirror
+from .packing import quickly_packed
 from .pieces import LARGEST, Lines, Piece, Text, dropped, split
 from .publisher import Publisher
 
@@ -164,13 +166,13 @@ class Output:
 
     def _messages(self, item: Text) -> list[Message]:
         """Return a stream message; several, if its JSON text would be larger than ``LARGEST``."""
-        content = {"name": item.stream, "text": item.text}
+        content: Any = quickly_packed(item.stream, item.text)
+        if content is None:
+            content = {"name": item.stream, "text": item.text}
         message = self._session.msg("stream", content, item.parent or {}, metadata=item.metadata)
         frames = self._session.serialize(message, ident=f"stream.{item.stream}".encode())
         if len(frames[-1]) <= LARGEST or len(item.text) < 2:
-            lines = Lines.of(item.stream, item.text)
-            missing = item.metadata.get("rtconsole", {}).get("dropped")  # a notice, itself dropped
-            return [Message(frames, lines if missing is None else lines._replace(ends=missing))]
+            return [Message(frames, partial(_lines, item))]
         middle = len(item.text) // 2
         halves = item.text[:middle], item.text[middle:]
         return [part for half in halves for part in self._messages(item._replace(text=half))]
@@ -178,3 +180,9 @@ class Output:
     def _dropped_notice(self, lines: int) -> Message:
         metadata = Piece("stderr", None, "").metadata(dropped=lines)
         return self._messages(Text("stderr", dropped(lines), {}, metadata))[0]._replace(output=None)
+
+
+def _lines(item: Text) -> Lines:
+    lines = Lines.of(item.stream, item.text)
+    missing = item.metadata.get("rtconsole", {}).get("dropped")  # a notice, itself dropped
+    return lines if missing is None else lines._replace(ends=missing)
