@@ -37,10 +37,14 @@ class Recorder:
                 joined.append((stream, [text]))
         found, left = [], self.limit
         for stream, texts in reversed(joined):
-            text = "".join(texts)[-left:] if left > 0 else ""
-            if text:
-                found.append((stream, text))
-            left -= len(text)
+            parts: list[str] = []
+            for text in reversed(texts):  # what is not kept is not copied
+                if left <= 0:
+                    break
+                parts.append(text[-left:])
+                left -= len(parts[-1])
+            if any(parts):
+                found.append((stream, "".join(reversed(parts))))
         return found[::-1]
 
     def add(self, stream: str, text: str) -> None:

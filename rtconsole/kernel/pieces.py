@@ -139,5 +139,8 @@ def doses(items: list[Any]) -> Iterator[list[Any]]:
     few = items[:: len(items) // _SAMPLE]
     size = sum(len(item if isinstance(item, str) else item[2]) for item in few)
     step = max(_SAMPLE, CUT * len(few) // max(size, 1))
+    if step >= len(items):
+        yield items
+        return
     for at in range(0, len(items), step):
         yield items[at : at + step]
