@@ -125,6 +125,16 @@ def dropped(lines: int) -> str:
     return f"[rtconsole: {lines:,} line{'s' * (lines != 1)} dropped]\n"
 
 
+def dose(items: list[Any]) -> int:
+    """Return how many of the items make about ``CUT`` characters."""
+    if len(items) <= _FEW:
+        return _FEW
+    # a print is mostly two items, text and line end, or some more: a step that meets all of them
+    few = items[:: len(items) // _SAMPLE // 6 * 6 + 1]
+    size = sum(len(item if isinstance(item, str) else item[2]) for item in few)
+    return max(_SAMPLE, CUT * len(few) // max(size, 1))
+
+
 def doses(items: list[Any]) -> Iterator[list[Any]]:
     """Yield what waits in parts of about ``CUT`` characters each.
 
@@ -133,12 +143,7 @@ def doses(items: list[Any]) -> Iterator[list[Any]]:
     Args:
         items: text, or (stream, thread, text or bytes).
     """
-    if len(items) <= _FEW:
-        yield items
-        return
-    few = items[:: len(items) // _SAMPLE]
-    size = sum(len(item if isinstance(item, str) else item[2]) for item in few)
-    step = max(_SAMPLE, CUT * len(few) // max(size, 1))
+    step = dose(items)
     if step >= len(items):
         yield items
         return

@@ -13,7 +13,7 @@ import codecs
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from .pieces import CUT, Lines, Piece, doses
+from .pieces import CUT, Lines, Piece, dose, doses
 
 # So many pieces are not joined by who writes.
 MANY = 100_000
@@ -58,6 +58,9 @@ class Written:
             self._taking = _thread.allocate_lock()
             self._taking.acquire()
         try:
+            whole = self._take_text()
+            if whole is not None:
+                return [], [whole]
             items = self.items[:]
             del self.items[: len(items)]
         finally:
@@ -65,6 +68,24 @@ class Written:
         lost, joined, items = _divided(items)
         parts = [joined, *doses(items)]
         return lost, [piece for part in parts if part for piece in self._joined(part)]
+
+    def _take_text(self) -> Piece | None:
+        """Return all that is there if it is what most floods are, the main thread's on stdout.
+
+        That is joined without a copy of the list, which takes as long as to join it.
+        """
+        items = self.items
+        count = len(items)
+        if not count or not isinstance(items[0], str) or count > dose(items):
+            return None
+        try:
+            text = "".join(items)
+        except TypeError:
+            return None
+        if len(items) != count:  # somebody has added to it, before or after
+            return None
+        del items[:count]
+        return Piece("stdout", _name(self._threading.main_thread()), text)
 
     def _joined(self, items: list[Any]) -> list[Piece]:
         return [
