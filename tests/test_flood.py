@@ -153,6 +153,13 @@ def flood():
     for n in range(500_000): print("line", n)
     sys.setswitchinterval(0.005)
     answer = most() - before
+class Plain:
+    __slots__ = ()
+    closed = False
+    readable = seekable = lambda self: False
+    writable = lambda self: True
+    flush = lambda self: None
+    write = lambda self, data: len(data)
 sys.stdout = io.TextIOWrapper(io.BufferedWriter(Nowhere()))
 """
 
@@ -165,11 +172,15 @@ sys.stdout = io.TextIOWrapper(io.BufferedWriter(Nowhere()))
             "flood()",
             marks=pytest.mark.skipif(not BUFFERS_ARE_SAFE, reason="no hook on its buffer"),
         ),
+        "flood()  # on a buffer that takes no hook",
     ],
-    ids=["in a thread", "in the main thread"],
+    ids=["in a thread", "in the main thread", "on a buffer that takes no hook"],
 )
 def test_memory_is_bounded_where_the_console_gets_no_turn(launch: Launcher, flood: str) -> None:
-    obedient = Obedient(launch, SELFISH, env={"RTCONSOLE_BUFFER": "2M"})
+    before = SELFISH
+    if "no hook" in flood:
+        before += "sys.stdout = io.TextIOWrapper(Plain(), encoding='utf-8')\n"
+    obedient = Obedient(launch, before, env={"RTCONSOLE_BUFFER": "2M"})
     with watching(obedient.program) as watch:
         assert obedient.do(flood) < 30 << 10
         obedient.do("print('the end', flush=True)")

@@ -17,6 +17,11 @@ from .written import MANY
 
 Function = Callable[..., Any]
 
+# In these versions text is lost, and memory overrun, if the thread changes while a text
+# stream writes to its buffer (python/cpython#119506). It may in the interpreter's code:
+# there a buffer must not be given a function of ours.
+BUFFERS_ARE_FRAGILE = sys.version_info < (3, 11, 10) or (3, 12) <= sys.version_info < (3, 12, 4)
+
 # What print() ends a line with: always this object.
 _NEWLINE = "\n"
 
@@ -29,8 +34,8 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     and on stdout a line's end belongs to what it ends. Whether the publisher has to be woken
     is not asked at all: while it sleeps, what is appended to wakes it. Of a list and a lock
     the methods are called by name, which the interpreter does without making an object.
-    How much waits is asked where it is cheap: here where the main thread's prints do not
-    come by, for these where their text reaches the buffer (:func:`buffer_write`). A function's
+    How much waits is asked where it is cheap, where the text reaches the buffer
+    (:func:`buffer_write`), and here only where that must not have a hook. A function's
     own names of outside, the more there are, make each call of it dearer, used or not: what a
     print of the main thread does not need is looked up by whoever does.
     """
@@ -53,7 +58,7 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
         else:
             thread = programs_threading._active.get(ident)
         queue.append(("stdout", thread, text))
-        if len(publisher.program) > MANY:
+        if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
             publisher.written.join()
         return result
 
@@ -65,7 +70,7 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
             raise
         thread = main if lock._is_owned() else programs_threading._active.get(get_ident())
         queue.append((name, thread, text))
-        if len(publisher.program) > MANY:
+        if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
             publisher.written.join()
         return result
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .hooks import BUFFERS_ARE_FRAGILE
 from .publisher import Publisher
-from .streams import BUFFERS_ARE_FRAGILE, StandIn, Tap
+from .streams import StandIn, Tap
 
 # tee: to the clients as well. redirect: to them only, while there are any. errors: as tee,
 # but stderr alone. off: nothing.

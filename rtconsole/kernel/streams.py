@@ -16,6 +16,7 @@ from typing import Any
 from rtconsole.recorder import hide_frame
 
 from .hooks import (
+    BUFFERS_ARE_FRAGILE,
     Function,
     bare_tee,
     buffer_write,
@@ -28,11 +29,6 @@ from .hooks import (
     tee,
 )
 from .publisher import Publisher
-
-# In these versions text is lost, and memory overrun, if the thread changes while a text
-# stream writes to its buffer (python/cpython#119506). It may in the interpreter's code:
-# there a buffer must not be given a function of ours.
-BUFFERS_ARE_FRAGILE = sys.version_info < (3, 11, 10) or (3, 12) <= sys.version_info < (3, 12, 4)
 
 
 def _nothing() -> None:
@@ -147,21 +143,24 @@ class Tap:
             return write, _nothing
         # What is mirrored is recorded by the publisher, not beside it.
         write = getattr(write, "rtconsole_original", write)
-        if mode == "tee" and self._is_text_io(stream):
+        if mode == "tee" and self._is_text_io(stream) and self._buffer(stream) is not None:
             return bare_tee(write, self.name, self._publisher)
         redirect = self.stream if mode == "redirect" else None
         return tee(write, self.name, self._publisher, redirect)
 
+    def _buffer(self, stream: Any) -> Any:
+        """Return a plain text stream's buffer, if it takes attributes."""
+        try:
+            return stream.buffer if hasattr(stream.buffer, "__dict__") else None
+        except ValueError:  # it is detached
+            return None
+
     def _hook_buffer(self, stream: Any, mode: str) -> bool:
         """Hook the binary buffer, and tell whether it is hooked now, by whomever."""
-        if BUFFERS_ARE_FRAGILE:
+        buffer = self._buffer(stream)
+        if buffer is None or BUFFERS_ARE_FRAGILE:
             return False
-        try:
-            buffer, encoding = stream.buffer, stream.encoding or "utf-8"
-        except ValueError:  # it is detached
-            return False
-        if not hasattr(buffer, "__dict__"):
-            return False
+        encoding = stream.encoding or "utf-8"
         known = self._installed.get("buffer")
         if known is not None and known.owner() is not buffer:
             known.remove()
