@@ -8,8 +8,9 @@ first test begins and every 200 ms from then on, and so are the processes that i
 
 Prints what differs, test by test. What differs is run again, those tests only, three times in
 each of the three ways, before it counts: a difference is an outcome that those tests then have
-now and again with a console, and never without. What cannot be helped is in
-docs/known-differences.md. Exit code 1 if something differs that is not there, if the tests'
+now and again with a console, and never without. A process that a signal ended, libzmq or a fatal
+error of Python's counts also if that never comes again (tests/aborts.py). What cannot be helped is
+in docs/known-differences.md. Exit code 1 if something differs that is not there, if the tests'
 process was never visited, or if this interpreter came without the module's tests.
 """
 
@@ -24,9 +25,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import aborts
 
 from rtconsole import client, connection
 from rtconsole.errors import Gone, RtconsoleError
@@ -146,21 +150,30 @@ class Run(NamedTuple):
     unanswered: list[str]
     seconds: float
     output: str
+    aborts: Counter[str]  # what ended processes
 
 
-def run(module: str, way: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Run:
+def run(
+    module: str,
+    way: str,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    folder: Path | None = None,
+) -> Run:
     """Run a module's tests in one of the three ways; again after one that ends the process.
 
     Args:
         only: of these tests only, patterns as for ``-m``.
         without: these, as for ``-i``.
+        folder: of the module, if that is not one of CPython's.
     """
-    done = _run_once(module, way, only, without)
+    done = _run_once(module, way, only, without, folder)
     for _ in range(FATAL):
         fatal = [test for test, outcome in done.outcomes.items() if outcome == NO_END]
         if not fatal or done.outcomes[WHOLE] == "exit 0":
             break
-        rest = _run_once(module, way, only, (*without, *(pattern(test) for test in fatal)))
+        others = (*without, *(pattern(test) for test in fatal))
+        rest = _run_once(module, way, only, others, folder)
         done = rest._replace(
             outcomes={**rest.outcomes, **dict.fromkeys(fatal, NO_END)},
             cells=done.cells + rest.cells,
@@ -168,8 +181,9 @@ def run(module: str, way: str, only: tuple[str, ...] = (), without: tuple[str, .
             unanswered=done.unanswered + rest.unanswered,
             seconds=done.seconds + rest.seconds,
             output=done.output + rest.output,
+            aborts=done.aborts + rest.aborts,
         )
-        without = (*without, *(pattern(test) for test in fatal))
+        without = others
     return done
 
 
@@ -178,7 +192,13 @@ def pattern(test: str) -> str:
     return "*." + ".".join(test.split(".")[-2:])
 
 
-def _run_once(module: str, way: str, only: tuple[str, ...], without: tuple[str, ...]) -> Run:
+def _run_once(
+    module: str,
+    way: str,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    folder: Path | None,
+) -> Run:
     home = Path(tempfile.mkdtemp(prefix="rt-"))
     (home / "run").mkdir(mode=0o700)
     dropped = ("PYTHON", "RTCONSOLE", "JUPYTER", "XDG_", "PYTEST", "COV_")
@@ -187,6 +207,7 @@ def _run_once(module: str, way: str, only: tuple[str, ...], without: tuple[str, 
     env["RTCONSOLE"] = "0" if way == "without" else "1"
     starter = STARTER.format(go=str(home / "go"))
     argv = [sys.executable, "-c", starter, "-v", "--timeout", str(LONGEST), module]
+    argv += ["--testdir", str(folder)] if folder is not None else []
     argv += [word for some in only for word in ("-m", some)]
     argv += [word for some in without for word in ("-i", some)]
     begun = time.monotonic()
@@ -224,7 +245,8 @@ def _run_once(module: str, way: str, only: tuple[str, ...], without: tuple[str, 
     found = parsed(text)
     found[WHOLE] = f"exit {process.returncode}"
     taken = time.monotonic() - begun
-    return Run(found, visits.cells, visits.elsewhere, visits.unanswered, taken, text)
+    ended = aborts.found(text, process.returncode)
+    return Run(found, visits.cells, visits.elsewhere, visits.unanswered, taken, text, ended)
 
 
 def parsed(text: str) -> dict[str, str]:
@@ -244,8 +266,8 @@ def parsed(text: str) -> dict[str, str]:
 
 
 def _is_killed(end: str) -> bool:
-    """Tell whether a process ended by a signal: that counts though it happens but once."""
-    return end.startswith("exit -")
+    """Tell whether a process hung and was killed: that counts though it happens but once."""
+    return end == f"exit {-signal.SIGKILL}"
 
 
 class Difference(NamedTuple):
@@ -265,27 +287,33 @@ class Torture:
         results: a file that gets a line of JSON for each run.
         keep: a folder for what the tests print.
         at_once: run a module in all three ways at the same time: of short ones, that wait.
+        folder: of modules that are not CPython's.
     """
 
     def __init__(
-        self, results: Path | None = None, keep: Path | None = None, at_once: bool = False
+        self,
+        results: Path | None = None,
+        keep: Path | None = None,
+        at_once: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.results = results
         self.keep = keep
         self.at_once = at_once
+        self.folder = folder
         self._lock = threading.Lock()
 
     def run(
         self, module: str, way: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
     ) -> Run:
-        done = run(module, way, only, without)
+        done = run(module, way, only, without, self.folder)
         with self._lock:
             count = len(done.outcomes) - 2
             text = f"{module}, {way}: {count} tests, {done.seconds:.0f} s"
             if way == "visited":
                 text += f", {done.cells} cells in it and {done.elsewhere} in its children"
                 text += f", {len(done.unanswered)} visits not answered"
-            note(text)
+            note(", ended by ".join([text, *done.aborts]))
             if self.keep is not None:
                 self.keep.mkdir(parents=True, exist_ok=True)
                 number = len(list(self.keep.glob(f"{module}-{way}-*")))
@@ -337,7 +365,18 @@ class Torture:
                 note(f"  flaky: {test}, {way}: {pair}, again {sorted(ours)}, {sorted(plain)}")
             else:
                 found.append(Difference(module, test, way, "/".join(sorted(ours)), pair[1]))
-        return found, visited
+        return found + self._aborts(module, [first, *again]), visited
+
+    @staticmethod
+    def _aborts(module: str, runs: list[dict[str, Run]]) -> list[Difference]:
+        """Return what ended processes in one of the runs, and bare Python's in none."""
+        ends = {way: [of_all[way].aborts for of_all in runs] for way in WAYS}
+        count = len(runs)
+        return [
+            Difference(module, f"({kind})", way, f"{ours} of {count}", f"{plain} of {count}")
+            for way in WAYS[1:]
+            for kind, (ours, plain) in aborts.beyond(ends[way], ends["without"]).items()
+        ]
 
     @staticmethod
     def _pair(runs: dict[str, Run], way: str, test: str) -> tuple[str, str]:
@@ -346,8 +385,8 @@ class Torture:
 
 
 def name_of(test: str) -> str:
-    """Return what docs/known-differences.md calls a test."""
-    return test.rpartition(".")[2]
+    """Return what docs/known-differences.md calls a test, or what ended a process."""
+    return test if test.startswith("(") else test.rpartition(".")[2]
 
 
 def known() -> set[tuple[str, str]]:
