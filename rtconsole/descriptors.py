@@ -104,6 +104,14 @@ class Calls:
     def dup(self, fd: int) -> int:
         return int(system.dup(fd))
 
+    def dup_above(self, fd: int, lowest: int) -> int:
+        """Return a duplicate with the number ``lowest`` or above (fcntl(2))."""
+        try:
+            import fcntl
+        except ImportError:  # Windows, where sockets have no descriptors
+            return os.dup(fd)
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+
     def close(self, fd: int) -> None:
         system.close(fd)
 
@@ -203,15 +211,22 @@ def hold_numbers(beyond: int = 0) -> "Callable[[], None]":
 
 
 def highest_to_hold(beyond: int = 0) -> int:
-    """Return up to which number :func:`hold_numbers` holds them: at least a stream's."""
+    """Return up to which number :func:`hold_numbers` holds them: at least a stream's.
+
+    Where more are free than may be held, it is as many as may be, from the lowest on, which the
+    program gets first: connections that overlap go higher and higher, each above the last one,
+    and a duplicate of ours is far above all.
+    """
     try:
         left = _left()[0]
         used = set(_calls.used())
+        highest = min(max(used) + beyond, _HIGHEST - 1)
     except (OSError, ValueError):  # no /proc
         return _STREAMS
-    highest = max(used) + beyond
-    can_be = highest < _HIGHEST and highest + 1 - len(used) < min(_MOST, left // 4)
-    return highest if can_be else _STREAMS
+    free, most = [fd for fd in range(highest + 1) if fd not in used], min(_MOST, left // 4)
+    if len(free) >= most:
+        highest = free[most - 1] - 1 if most > 0 else _STREAMS
+    return max(highest, _STREAMS)
 
 
 def _hold_up_to(highest: int) -> None:
@@ -264,37 +279,46 @@ def after_fork_in_child() -> None:
 
 
 def open_above(path: str, flags: int, mode: int = 0o777) -> int:
-    """Do as ``os.open``, and return no standard stream's number.
+    """Do as ``os.open``, and return no number that the program may use, as :func:`duplicate`.
 
-    What the program writes to a stream that it has closed would be in our file; and if it has
-    opened the stream again by the time that we close our file, we would close the stream.
+    What it writes to a stream that it has closed would be in our file; and if it closes a
+    descriptor twice, that would be our file, and by the time that we close it the program's next.
 
     Raises:
         OSError: as ``os.open``; or the program has just put its own file in the place of ours.
     """
     release = hold_streams()
     try:
+        expected = _found_at(path)  # before, since a look takes time, in which others run
         fd = int(system.open(path, flags, mode))
-        return fd if fd > 2 else moved_above(fd, path)
+        return moved_above(fd, path, expected) if fd <= _STREAMS or os.name == "posix" else fd
     finally:
         release()
 
 
-def moved_above(fd: int, path: str) -> int:
-    """Return a descriptor, no standard stream's, of what has just been opened at ``path``.
+def moved_above(fd: int, path: str, expected: "tuple[int, int] | None" = None) -> int:
+    """Return a descriptor, far from the program's, of what has just been opened at ``path``.
 
     ``fd`` is closed, unless the program has put another file there meanwhile: then OSError.
+
+    Args:
+        expected: device and inode of what was there before, if it is known.
     """
-    status = os.stat(path)
-    ours = status.st_dev, status.st_ino
+    moved = duplicate(fd)
+    found = _calls.identity(moved)
+    if found != expected and found != _found_at(path):
+        _calls.close(moved)
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), path)
+    close_if_same(fd, found)
+    return moved
+
+
+def _found_at(path: str) -> "tuple[int, int] | None":
     try:
-        moved = duplicate(fd)
-        if _calls.identity(moved) != ours:
-            _calls.close(moved)
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF), path)
-        return moved
-    finally:
-        close_if_same(fd, ours)
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def duplicate(fd: int) -> int:
@@ -307,12 +331,8 @@ def duplicate(fd: int) -> int:
         OSError: as ``os.dup``.
     """
     try:
-        import fcntl
-    except ImportError:  # Windows, where sockets have no descriptors
-        return os.dup(fd)
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FAR)
+        return _calls.dup_above(fd, _FAR)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)  # so many may not be opened
+    return _calls.dup_above(fd, _STREAMS + 1)  # so many may not be opened

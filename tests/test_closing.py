@@ -163,7 +163,12 @@ while not os.path.exists("end"): time.sleep(0.01)
 
 @pytest.mark.parametrize(
     "when",
-    ["before the kernel boots", "before another client comes", "another comes, without memfd"],
+    [
+        "before the kernel boots",
+        "before another client comes",
+        "another comes, without memfd",
+        "another comes, beside a high number",
+    ],
 )
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
 def test_a_program_that_closes_a_descriptor_twice_closes_none_of_ours(
@@ -172,7 +177,9 @@ def test_a_program_that_closes_a_descriptor_twice_closes_none_of_ours(
     wait = WAIT_FOR_KERNEL if "another" in when else ""
     # as in a Python that is built to run with an old C library as well
     lacks = "del os.memfd_create\n" if "memfd" in when else ""
-    source = TWICE.replace("import os, time\n", f"import os, time\n{lacks}{wait}")
+    # as a shell script's; a hundred that are free below it are too many to hold them all
+    high = "os.dup2(0, 255)\n" if "high" in when else ""
+    source = TWICE.replace("import os, time\n", f"import os, time\n{lacks}{wait}{high}")
     program = launch(source, cwd=launch.home, env={"RTCONSOLE_TRANSPORT": transport})
     with program.client() as first:
         assert first.run("1").result == "1"
@@ -338,6 +345,57 @@ def test_a_file_of_ours_on_a_stream_closed_just_now_is_moved_and_the_programs_is
     )
     assert program.wait() == 0, program.describe()
     assert program.stdout == f"True True False\n{errno.EBADF} True\n1\n"
+
+
+def test_as_many_numbers_are_held_as_may_be_from_the_lowest_on(launch: Launcher) -> None:
+    """None were, where more were free: beside connections that overlap, each above the last one."""
+    program = launch(
+        """
+        import os
+        from rtconsole import descriptors
+        first = os.dup(0)
+        os.close(first)
+        print(descriptors.highest_to_hold() - first, descriptors.highest_to_hold(4) - first)
+        os.dup2(0, first + 40)
+        print(descriptors.highest_to_hold() - first)
+        os.dup2(0, first + 100)
+        print(descriptors.highest_to_hold() - first)
+        os.dup2(0, 600)
+        print(descriptors.highest_to_hold() - first)
+        release = descriptors.hold_numbers()
+        print(os.dup(0) - first)
+        release()
+        print(os.dup(0) - first)
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    # 63 are held; two up to there are used, one of them for the look
+    assert program.stdout == "0 4\n40\n64\n64\n65\n0\n"
+
+
+def test_a_file_of_ours_has_no_number_that_the_program_closes_twice(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os
+        from rtconsole import descriptors
+        from rtconsole.kernel import atonce
+        for calls in (descriptors.Calls(), atonce.AtOnce()):
+            descriptors.use(calls)
+            number = os.dup(0)
+            os.close(number)
+            ours = descriptors.open_above(__file__, os.O_RDONLY)
+            try: os.close(number)
+            except OSError as error: print(error.errno)
+            theirs = os.dup(0)
+            print(theirs == number, os.read(ours, 99) != b"")
+            os.close(ours)
+            os.fstat(theirs)
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == f"{errno.EBADF}\nTrue True\n" * 2
 
 
 def test_a_program_that_closes_what_it_began_with_beside_a_kernel_lets_clients_in(

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import compress, islice, repeat
-from operator import add, and_, call, ge, gt, iconcat, itemgetter, not_, or_
+from operator import add, and_, call, eq, ge, gt, iconcat, itemgetter, not_, or_
 from typing import Any
 
 from rtconsole import descriptors
@@ -31,6 +31,8 @@ _INODE_AT, _SIZE_AT, _DEVICE_AT = 32, 40, 136
 
 # fcntl(2), memfd_create(2), prctl(2); `fcntl` is not everywhere.
 _F_GETFD, _F_GETFL, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 3, 1030, 1
+_O_PATH = getattr(os, "O_PATH", 0)
+_FLAGS = _O_PATH | -1 << 31  # and whether there are any: what there are is not below 0
 _TIMERSLACK = 29  # nanoseconds, 0 for the default
 
 # socket(2), sock_diag(7): what asks for a Unix socket's backlog, and what tells of it. 512 wait at
@@ -72,13 +74,13 @@ class AtOnce(descriptors.Calls):
         return found
 
     def root(self) -> int:
-        return _checked(self.libc.open(b"/", os.O_PATH | os.O_CLOEXEC))
+        return _checked(self.libc.open(b"/", _O_PATH | os.O_CLOEXEC))
 
     def placeholder(self) -> int:
         memory = _checked(self.libc.memfd_create(descriptors.NAME.encode(), _MFD_CLOEXEC))
         try:
             path = f"/proc/self/fd/{memory}".encode()
-            return _checked(self.libc.open(path, os.O_PATH | os.O_CLOEXEC))
+            return _checked(self.libc.open(path, _O_PATH | os.O_CLOEXEC))
         finally:
             self.libc.close(memory)
 
@@ -127,7 +129,10 @@ class AtOnce(descriptors.Calls):
         deque(map(self._close, accepted), 0)
 
     def dup(self, fd: int) -> int:
-        return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, 0))
+        return self.dup_above(fd, 0)
+
+    def dup_above(self, fd: int, lowest: int) -> int:
+        return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, lowest))
 
     def close(self, fd: int) -> None:
         _checked(self.libc.close(fd))
@@ -191,7 +196,8 @@ class AtOnce(descriptors.Calls):
             return count
         finally:
             # a thread that was in a system call, and not in Python, may have put its own file there
-            ours = map(and_, map(self._fcntl, taken, repeat(_F_GETFL)), repeat(os.O_PATH))
+            flags = map(self._fcntl, taken, repeat(_F_GETFL))  # below 0 if it is closed
+            ours = map(eq, map(and_, flags, repeat(_FLAGS)), repeat(_O_PATH))
             deque(map(self.libc.close, compress(taken, ours)), 0)
             descriptors.close_if_same(placeholder, identity)
 
