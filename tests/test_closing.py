@@ -168,6 +168,7 @@ while not os.path.exists("end"): time.sleep(0.01)
         "before another client comes",
         "another comes, without memfd",
         "another comes, beside a high number",
+        "another comes, and they were above the kernel's",
     ],
 )
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
@@ -179,7 +180,8 @@ def test_a_program_that_closes_a_descriptor_twice_closes_none_of_ours(
     lacks = "del os.memfd_create\n" if "memfd" in when else ""
     # as a shell script's; a hundred that are free below it are too many to hold them all
     high = "os.dup2(0, 255)\n" if "high" in when else ""
-    source = TWICE.replace("import os, time\n", f"import os, time\n{lacks}{wait}{high}")
+    twice = TWICE.replace("range(9)", "range(60)") if "above" in when else TWICE
+    source = twice.replace("import os, time\n", f"import os, time\n{lacks}{wait}{high}")
     program = launch(source, cwd=launch.home, env={"RTCONSOLE_TRANSPORT": transport})
     with program.client() as first:
         assert first.run("1").result == "1"

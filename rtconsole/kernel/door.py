@@ -46,13 +46,14 @@ _SOON, _TRIES, _NEXT, _ACCEPTED, _SLOWLY, _LATER = 0.01, 200, 0.001, 0.05, 1.0, 
 _CROWD, _GONE, _REST = 16, 200, 10
 
 # Microseconds between two looks whether libzmq was told, and then whether it has accepted, and how
-# many: the program stands still meanwhile, usually for a tenth of a millisecond; of who has hung
+# many: the program stands still meanwhile, usually for a sixth of a millisecond; of who has hung
 # up, as many of a crowd have, nothing is seen. And how often libzmq may be late, on a busy machine,
-# before it is left to accept while the program runs.
-_LOOK, _LOOKS, _LATE = 20, (30, 20, 3), 2
+# before it is left to accept while the program runs, whose numbers are in danger then: one in
+# twenty-five times it is late where ten want to run on two processors.
+_LOOK, _LOOKS, _LATE = 20, (30, 20, 3), 8
 
-# How many numbers beyond those that are used the program may have used while those were held.
-_BEYOND = 4
+# How many numbers beyond those that are used the program may have used: all that may be held.
+_BEYOND = 64
 
 
 class _Place(NamedTuple):
@@ -94,7 +95,7 @@ class Door:
         self._is_shut = False
         self._release: Callable[[], None] | None = release
         self._held: Any = None  # the timer that calls it
-        self._beyond, self._late = _BEYOND, 0
+        self._late = 0
         self._crowded: set[int] = set()  # our own descriptors of those where a crowd waits
         self._places: dict[int, _Place] = {}  # by our own descriptors
 
@@ -172,17 +173,15 @@ class Door:
 
         release = descriptors.hold_streams()
         try:
-            highest = descriptors.highest_to_hold(self._beyond)
+            highest = descriptors.highest_to_hold(_BEYOND)
             is_in = self._at_once.meanwhile(arm, mute, goes_on, place.epoll, highest, _LOOKS, _LOOK)
         except OSError:  # a sandbox that forbids it
             is_in = 0
         finally:
             release()
         self._late = 0 if is_in else self._late + 1
-        self._beyond = 0
         if self._late > _LATE:
             self._hold_numbers()  # until it surely has, and the program uses others
-            self._beyond = _BEYOND
             arm()
         elif not is_in:
             return _SOON
