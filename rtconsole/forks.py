@@ -32,6 +32,7 @@ _first = 0
 _COUNTS_LATE = sys.version_info[:2] == (3, 13)
 _pending: "Any" = None
 _modules = 0  # how many there were when the last of our at-fork handlers was registered
+_unborn: "list[int]" = []  # not empty in a child whose at-fork handlers have not all been called
 
 # Whether Python knows of threads here, and of frames of theirs, that only a parent has.
 has_dead_frames = False
@@ -86,6 +87,7 @@ def _do(phase: str, me: int) -> None:
         has_dead_frames, found = False, found or _inherited
         _turn, _forker, _depth = _own.allocate_lock(), 0, 0
         _at_gate.clear()
+        _unborn.append(me)
         lifecycle.leaving = None
     elif phase == "after in parent" and (_forker != me or _depth == 1):
         _at_gate.discard(me)
@@ -213,6 +215,15 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
     return self if self is None or self.state != CLOSED else None
 
 
+def wait_until_born() -> None:
+    """Wait until a child's at-fork handlers are over: ``threading``'s forgets all threads."""
+    from .native import sleep
+
+    deadline = monotonic() + _LONGEST_IMPORT
+    while _unborn and monotonic() < deadline:
+        sleep(0.001)
+
+
 def _parks_late(self: Listener | None) -> bool:
     """Tell whether to park once ``os.fork`` has returned: Python 3.13 counts threads then.
 
@@ -240,7 +251,7 @@ def _be_the_last() -> None:
 
     Registered anew once modules were imported, which may have registered theirs.
     """
-    global _modules, _pending
+    global _modules, _pending, _unborn
     if len(sys.modules) == _modules:
         return
     if _COUNTS_LATE:
@@ -250,6 +261,8 @@ def _be_the_last() -> None:
             _pending.register(_park_now)
         except (ImportError, AttributeError) as error:
             note("no console after a fork", error)
+    _unborn = []
+    os.register_at_fork(after_in_child=_unborn.clear)
     signals.register_trip()
     _modules = len(sys.modules)
 
@@ -285,10 +298,6 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         sys.modules["rtconsole.turns"].give_back()
     if "rtconsole.descriptors" in sys.modules:
         sys.modules["rtconsole.descriptors"].after_fork_in_child()
-    if "RTCONSOLE_EAGER" in os.environ:
-        from . import inherited
-
-        inherited.expect_threading()
     if self is None:
         fresh = Listener("multiprocessing") if listener.opens_in_children else None
     else:

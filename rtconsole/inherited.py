@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 from _thread import get_ident
-from time import monotonic
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -16,27 +15,6 @@ if TYPE_CHECKING:
 
 # Where there is no list of a process's descriptors (a chroot), those below are looked at.
 _LIKELY = 1024
-
-
-# What `threading` has until it knows that it is in a forked child, and until when (by the
-# monotonic clock) it should.
-_before: "tuple[Any, Any, float] | None" = None
-
-
-def expect_threading() -> None:
-    """A child was forked, and at-fork handlers that come after ours have not been called."""
-    global _before
-    threading = sys.modules.get("_rtconsole_native_threading") or sys.modules.get("threading")
-    if threading is not None:
-        _before = threading, threading._active_limbo_lock, monotonic() + 0.5
-
-
-def wait_for_threading() -> None:
-    """Wait until ``threading`` knows that it is in a child, since it forgets all threads then."""
-    from .native import sleep
-
-    while _before and _before[0]._active_limbo_lock is _before[1] and monotonic() < _before[2]:
-        sleep(0.001)
 
 
 def close_sockets(info: "dict[str, Any]") -> None:

@@ -27,11 +27,7 @@ def is_eager(self: Listener) -> bool:
     """Tell whether the kernel is to boot without waiting for a client."""
     from . import settings
 
-    if not settings.from_environment().eager:
-        return False
-    if "rtconsole.inherited" in sys.modules:
-        sys.modules["rtconsole.inherited"].wait_for_threading()
-    return True
+    return settings.from_environment().eager
 
 
 def asked_first(_: Listener, rings: "Any") -> "Any":

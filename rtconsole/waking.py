@@ -27,6 +27,7 @@ def boot(self: Listener) -> None:
             _import_first()
         from . import descriptors, native, turns
 
+        forks.wait_until_born()
         turns.shorten()
         native.wait_while_importing()
         greenlets = native.is_wanted()

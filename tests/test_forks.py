@@ -1,5 +1,6 @@
 """Every way to start a Python process: each has its own console, and none of its parent's."""
 
+import contextlib
 import json
 import os
 import sys
@@ -403,6 +404,40 @@ def test_a_signal_handler_may_fork_while_the_console_returns_from_a_fork(launch:
         assert client.value("len(handled)") == 1
         (launch.home / "end").touch()
         assert (program.wait(), program.stderr) == (0, "")
+
+
+def test_a_client_may_come_to_a_child_whose_at_fork_handlers_go_on(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, time
+        def late():
+            while not os.path.exists("go"): time.sleep(0.01)
+        os.register_at_fork(after_in_child=late)
+        import threading  # its handler comes after that
+        child = os.fork()
+        if child == 0:
+            while not os.path.exists("end"): time.sleep(0.01)
+            os._exit(len(threading.enumerate()))
+        print(child, flush=True)
+        os._exit(os.waitpid(child, 0)[1] >> 8)
+        """,
+        cwd=launch.home,
+    )
+    program.wait_for_output("\n")
+    connection_file = program.connection_file_of(int(program.stdout))
+    wait_for(connection_file.exists, "the child's console")
+    client = Client(connection_file)
+    try:
+        client.kernel.kernel_info()
+        # it must not run now; if it does, that is soon
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: "the kernel runs" in program.log, "the fault", patience=2)
+        (launch.home / "go").touch()
+        assert client.ready().value("len(threading.enumerate())") == 1
+        (launch.home / "end").touch()
+        assert (program.wait(), program.stderr) == (1, "")
+    finally:
+        client.close()
 
 
 def test_a_parent_that_waits_for_its_second_child_can_be_looked_into(launch: Launcher) -> None:
