@@ -411,12 +411,13 @@ def test_a_client_may_come_to_a_child_whose_at_fork_handlers_go_on(launch: Launc
         """
         import os, time
         def late():
-            while not os.path.exists("go"): time.sleep(0.01)
+            while not os.path.exists("go") and os.getppid() == parent: time.sleep(0.01)
         os.register_at_fork(after_in_child=late)
         import threading  # its handler comes after that
+        parent = os.getpid()
         child = os.fork()
         if child == 0:
-            while not os.path.exists("end"): time.sleep(0.01)
+            while not os.path.exists("end") and os.getppid() == parent: time.sleep(0.01)
             os._exit(len(threading.enumerate()))
         print(child, flush=True)
         os._exit(os.waitpid(child, 0)[1] >> 8)
@@ -444,10 +445,12 @@ def test_a_parent_that_waits_for_its_second_child_can_be_looked_into(launch: Lau
     program = launch(
         """
         import os, time
+        parent = os.getpid()
         for turn in range(2):
             if os.fork() == 0:
                 print("forked", turn, flush=True)
-                while turn and not os.path.exists("end"): time.sleep(0.01)
+                while turn and not os.path.exists("end") and os.getppid() == parent:
+                    time.sleep(0.01)
                 os._exit(0)
             os.wait()  # nothing of Python's in between
         """,
