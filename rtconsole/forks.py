@@ -31,7 +31,11 @@ _first = 0
 # Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`.
 _COUNTS_LATE = sys.version_info[:2] == (3, 13)
 _pending: "Any" = None
-_modules = 0  # how many there were when the last of our at-fork handlers was registered
+# Those of the standard library that register at-fork handlers; which of them were there, and how
+# many modules, when the last of ours was registered.
+_HOOKED = ("logging", "threading", "random", "asyncio.events", "concurrent.futures.thread")
+_known: "list[bool]" = []
+_modules = 0
 _unborn: "list[int]" = []  # not empty in a child whose at-fork handlers have not all been called
 
 # Whether Python knows of threads here, and of frames of theirs, that only a parent has.
@@ -249,10 +253,12 @@ def _park_now() -> None:
 def _be_the_last() -> None:
     """Have the last word: what is to be done when no other at-fork handler comes any more.
 
-    Registered anew once modules were imported, which may have registered theirs.
+    Registered anew once modules were imported that have registered theirs, or may have: a quarter
+    more than there were, since each costs all forks that come.
     """
-    global _modules, _pending, _unborn
-    if len(sys.modules) == _modules:
+    global _known, _modules, _pending, _unborn
+    known = [name in sys.modules for name in _HOOKED]
+    if known == _known and len(sys.modules) <= _modules * 1.25:
         return
     if _COUNTS_LATE:
         try:
@@ -264,7 +270,7 @@ def _be_the_last() -> None:
     _unborn = []
     os.register_at_fork(after_in_child=_unborn.clear)
     signals.register_trip()
-    _modules = len(sys.modules)
+    _known, _modules = known, len(sys.modules)
 
 
 def _park_or_close(self: Listener, can_park: bool = True) -> None:
