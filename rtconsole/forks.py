@@ -265,7 +265,7 @@ def _be_the_last() -> None:
             from . import pending as _pending
 
             _pending.register(_park_now)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, OSError) as error:  # protects the program's fork
             note("no console after a fork", error)
     _unborn = []
     os.register_at_fork(after_in_child=_unborn.clear)
