@@ -87,14 +87,14 @@ class Recorder:
         def write(text: str, /) -> "Any":
             try:
                 result = original(text)
+                append(text if is_stdout else (name, text))
+                self._room -= len(text)
+                if self._room < 0:
+                    self._trim()
+                return result
             except BaseException as error:
                 hide_frame(error)
                 raise
-            append(text if is_stdout else (name, text))
-            self._room -= len(text)
-            if self._room < 0:
-                self._trim()
-            return result
 
         write.rtconsole_original = original  # type: ignore[attr-defined]
         stream.write = write
@@ -112,13 +112,22 @@ class Recorder:
 
 
 def hide_frame(error: BaseException) -> None:
-    """Take the frame that just caught ``error`` out of its traceback.
+    """Take the frame that just caught ``error``, and those of ours below it, out of its traceback.
 
     Followed by a bare ``raise``, which adds no entry, a hook leaves no trace in the
-    traceback that the program may print.
+    traceback that the program may print. Below it is whom it had called when a signal's handler
+    raised.
     """
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
+    entry = error.__traceback__
+    if entry is not None:
+        entry = entry.tb_next
+        while entry is not None and _is_ours(entry.tb_frame.f_globals.get("__name__")):
+            entry = entry.tb_next
+        error.__traceback__ = entry
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.startswith("rtconsole.")
 
 
 # The one that records from start-up on.

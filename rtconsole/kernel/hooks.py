@@ -1,7 +1,8 @@
 """The functions that are set on the program's streams, and called by its writes.
 
 What they call of the program's comes first; its result, its exceptions and their traceback
-are the program's. They take no lock and never wait.
+are the program's. They take no lock and never wait. A handler of a signal may raise in the middle
+of a print, as it may without us; but what a text stream hands to its buffer gets there.
 """
 
 import sys
@@ -13,6 +14,7 @@ from rtconsole.recorder import hide_frame
 
 from . import cell
 from .publisher import Publisher, Queue, programs_threading
+from .quiet import makes_quiet, step
 from .written import MANY
 
 Function = Callable[..., Any]
@@ -26,6 +28,7 @@ BUFFERS_ARE_FRAGILE = sys.version_info < (3, 11, 10) or (3, 12) <= sys.version_i
 _NEWLINE = "\n"
 
 
+@makes_quiet
 def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Function, Function]:
     """Return a ``write`` for a plain text stream, and what ends it.
 
@@ -40,39 +43,39 @@ def bare_tee(original: Function, name: str, publisher: Publisher) -> tuple[Funct
     print of the main thread does not need is looked up by whoever does.
     """
     lock, queue, on = publisher.lock, publisher.queue(), True
-    main = programs_threading.main_thread()
+    main = programs_threading._main_thread
 
     def write_out(text: str, /) -> Any:
         try:
             result = original(text)
+            if text is _NEWLINE or lock._is_owned():
+                queue.append(text)
+                return result
+            ident = get_ident()
+            if ident == publisher.main_thread_id:
+                publisher.claim()
+                thread = programs_threading._main_thread
+            else:
+                thread = programs_threading._active.get(ident)
+            queue.append(("stdout", thread, text))
+            if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
+                publisher.written.join()
+            return result
         except BaseException as error:
             hide_frame(error)
             raise
-        if text is _NEWLINE or lock._is_owned():
-            queue.append(text)
-            return result
-        ident = get_ident()
-        if ident == publisher.main_thread_id:
-            publisher.claim()
-            thread = programs_threading.main_thread()
-        else:
-            thread = programs_threading._active.get(ident)
-        queue.append(("stdout", thread, text))
-        if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
-            publisher.written.join()
-        return result
 
     def write(text: str, /) -> Any:
         try:
             result = original(text)
+            thread = main if lock._is_owned() else programs_threading._active.get(get_ident())
+            queue.append((name, thread, text))
+            if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
+                publisher.written.join()
+            return result
         except BaseException as error:
             hide_frame(error)
             raise
-        thread = main if lock._is_owned() else programs_threading._active.get(get_ident())
-        queue.append((name, thread, text))
-        if BUFFERS_ARE_FRAGILE and len(publisher.program) > MANY:
-            publisher.written.join()
-        return result
 
     def set_queue(other: Queue) -> None:
         nonlocal queue
@@ -99,6 +102,7 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
+@makes_quiet
 def tee(
     original: Function, name: str, publisher: Publisher, redirect: Function | None
 ) -> tuple[Function, Function]:
@@ -111,18 +115,19 @@ def tee(
     on = True
 
     def write(*arguments: Any, **options: Any) -> Any:
-        text = arguments[0] if arguments else None
-        if redirect and on and isinstance(text, str) and not getattr(redirect(), "closed", False):
-            result: Any = len(text)
-        else:
-            try:
+        text: Any = arguments[0] if arguments else None
+        try:
+            is_text = isinstance(text, str)
+            if redirect and on and is_text and not getattr(redirect(), "closed", False):
+                result: Any = len(text)
+            else:
                 result = original(*arguments, **options)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        if on and isinstance(text, (str, bytes)) and text:
-            publisher.note(name, text if isinstance(text, bytes) else str(text))
-        return result
+            if on and (is_text or isinstance(text, bytes)) and text:
+                publisher.note(name, str(text) if is_text else text)
+            return result
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     def disable() -> None:
         nonlocal on
@@ -131,6 +136,7 @@ def tee(
     return ours(write), disable
 
 
+@makes_quiet
 def plain_method(original: Function) -> Function:
     """Return a function that does what the original does, but is known to be ours."""
 
@@ -170,70 +176,78 @@ def is_buffer_hook(hook: Any) -> bool:
 _BUFFER_HOOKS: list[Any] = []
 
 
+@makes_quiet
 def buffer_write(
     original: Function, name: str, encoding: str, publisher: Publisher | None, redirect: bool
 ) -> Function:
     """Return a ``write`` for a text stream's binary buffer.
 
-    The text stream writes to it too, in C: then the nearest Python frame is one of ours.
+    The text stream writes to it too, in C: then the nearest Python frame is one of ours. The text
+    stream has let go of the data by then: so up to the original nothing looks for signals.
 
     Args:
         publisher: gets the program's bytes; ``None`` if they are not mirrored.
         redirect: whether only the publisher gets them.
     """
 
+    written = step(original)
+
     def write(data: Any, /) -> Any:
         try:
-            from_text = id(sys._getframe(1).f_code) in _OURS
-        except ValueError:  # nobody: the interpreter flushes another text stream, at main's end
-            from_text = False
-        running = None if from_text else cell.running()
-        if running is not None:
-            data = bytes(data)
-            running.write(name, data.decode(encoding, "backslashreplace"))
-            return len(data)
-        if redirect and not from_text:
-            data = bytes(data)
-            result: Any = len(data)
-        else:
             try:
-                result = original(data)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        # a raw file may have written a part, or (None) nothing
-        if result and publisher is not None and not from_text:
-            publisher.note(name, bytes(data)[:result])
-        elif from_text and publisher is not None and len(publisher.program) > MANY:
-            publisher.written.join()
-        return result
+                from_text = _id_of[_frame[1].f_code] in _OURS
+            except ValueError:  # nobody: another text stream is flushed, at main's end
+                from_text = False
+            if from_text:
+                result = written[data]
+                if publisher is not None and publisher.program[MANY : MANY + 1]:
+                    publisher.written.join()
+                return result
+            running = cell.running()
+            if running is not None:
+                data = bytes(data)
+                running.write(name, data.decode(encoding, "backslashreplace"))
+                return len(data)
+            # a raw file may write a part, or (None) nothing
+            result = len(bytes(data)) if redirect else written[data]
+            if result and publisher is not None:
+                publisher.note(name, bytes(data)[:result])
+            return result
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     if not _BUFFER_HOOKS:
         _BUFFER_HOOKS.append(write.__code__)
     return write
 
 
+_frame, _id_of = step(sys._getframe), step(id)
+
+
+@makes_quiet
 def cell_write(below: Function, name: str) -> Function:
     def write(*arguments: Any, **options: Any) -> Any:
-        running = cell.running()
-        if running is None:
-            try:
+        try:
+            running = cell.running()
+            if running is None:
                 return below(*arguments, **options)
-            except BaseException as error:
-                hide_frame(error)
-                raise
-        text: Any = arguments[0] if arguments else None
-        running.write(name, text)
-        return len(text)
+            text: Any = arguments[0] if arguments else None
+            running.write(name, text)
+            return len(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return ours(write)
 
 
+@makes_quiet
 def cell_flush(below: Function) -> Function:
     def flush(*arguments: Any, **options: Any) -> Any:
-        if cell.running() is not None:
-            return None  # the program's buffered text is not the cell's to push out
         try:
+            if cell.running() is not None:
+                return None  # the program's buffered text is not the cell's to push out
             return below(*arguments, **options)
         except BaseException as error:
             hide_frame(error)

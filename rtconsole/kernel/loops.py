@@ -21,6 +21,7 @@ from tornado.ioloop import IOLoop
 from rtconsole.native import is_patched
 
 from .clock import monotonic
+from .quiet import makes_quiet, step
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -58,6 +59,25 @@ class Loop(asyncio.SelectorEventLoop):
             super().run_forever()
         finally:
             note_running(None)
+
+    @makes_quiet
+    def waker(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Return what calls ``callback`` in this loop, from any thread, again and again.
+
+        As ``call_soon_threadsafe``; but a signal's handler of the program's that raises does not
+        come between its steps, and leave the loop asleep for good. No loop is woken once closed.
+        """
+        handle = asyncio.Handle(callback, (), self)
+        enter, send = step(self._ready.append), step(self._csock.send)
+
+        def wake() -> None:
+            enter[handle]
+            try:
+                send[b"\0"]
+            except OSError:  # there is nobody to be woken; or so many bytes that it is awake
+                pass
+
+        return wake
 
     def time(self) -> float:
         return monotonic()

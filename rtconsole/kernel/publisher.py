@@ -6,7 +6,8 @@ before the next, since waking it for each print would make two threads fight for
 interpreter. When nothing is written nothing wakes.
 
 The program's writers are its own threads, anywhere: in a signal handler, a destructor, a
-callback of the garbage collector. So what they call takes no lock, and never waits.
+callback of the garbage collector. So what they call takes no lock, and never waits. Nor does
+a signal's handler that raises come between what is queued and the waking: see :mod:`.quiet`.
 """
 
 import _thread
@@ -14,13 +15,17 @@ import asyncio
 import math
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from operator import call
 from typing import Any, Protocol
 
 from rtconsole import native
 from rtconsole.recorder import Recorder
 
+from .loops import Loop
 from .pieces import CUT, Lines, Loss, Piece, Tail, Text, dropped, split
+from .quiet import quiet, step
 from .silence import Silence
 from .written import MANY, Written
 
@@ -42,8 +47,12 @@ _MANY_LINES = 1000
 _LEAST = _DOSE
 
 
-# Who writes is asked of the program's module: ours may be another one (rtconsole.native).
+# Who writes is asked of the program's module: ours may be another one (rtconsole.native). By its
+# attributes, since its functions are in Python; and not once for all, since the main thread's object
+# keeps the program's stderr, which is to go before the kernel does.
 programs_threading: Any = sys.modules["threading"]
+
+_go_through = step(any)  # to the end: to set something returns nothing
 
 
 class Queue(Protocol):
@@ -58,11 +67,10 @@ class First:
     def __init__(self, publisher: "Publisher") -> None:
         self._publisher = publisher
 
+    @quiet
     def append(self, item: Any, /) -> None:
         """Queue what a bare hook has, the first after quiet."""
-        self._publisher.program.append(item)
-        if self._publisher.asleep:
-            self._publisher.wake()
+        self._publisher.enter(item)
 
 
 class Publisher:
@@ -81,7 +89,7 @@ class Publisher:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         send: Callable[[Text], None],
         send_earlier: Callable[[], None],
         greet: Callable[[], None],
@@ -104,6 +112,7 @@ class Publisher:
             limit: characters of the program's output that are held back at most.
         """
         self._loop = loop
+        self._wake_loop = loop.waker(self._woken)
         self._send = send
         self._send_earlier = send_earlier
         self._greet = greet
@@ -117,6 +126,7 @@ class Publisher:
         self.program = self.written.items
         self.asleep = True
         self.bare_hooks: list[Callable[[Queue], None]] = []
+        self._to_program = self._setting(self.program)
         self._first = First(self)
         self._timer: asyncio.TimerHandle | None = None
         self._is_last_look = self._was_idle = False
@@ -141,12 +151,18 @@ class Publisher:
         if ident == self.main_thread_id:
             if not self.lock._is_owned():
                 self.claim()
-            thread = programs_threading.main_thread()
+            thread = programs_threading._main_thread
         else:
             thread = programs_threading._active.get(ident)
-        self.program.append((stream, thread, what))
+        self.enter((stream, thread, what))
         if len(self.program) > MANY:
             self.written.join()
+
+    @quiet
+    def enter(self, item: Any) -> None:
+        """Queue an item, and have it sent: both or, if a handler raises before, neither."""
+        items = self.program
+        items += (item,)  # no call
         if self.asleep:
             self.wake()
 
@@ -154,15 +170,12 @@ class Publisher:
         """Let :attr:`lock` know the main thread, which this is."""
         self.lock.acquire(blocking=False)
 
+    @quiet
     def wake(self) -> None:
         """Have what waits sent."""
         self.asleep = False
-        for set_queue in self.bare_hooks[:]:
-            set_queue(self.program)
-        try:
-            self._loop.call_soon_threadsafe(self._woken)
-        except RuntimeError:  # the loop is closed: nobody is there to send it to
-            pass
+        _ = _go_through[self._to_program]
+        self._wake_loop()
 
     def queue(self) -> "Queue":
         """Return what bare hooks append to just now."""
@@ -171,7 +184,12 @@ class Publisher:
     def add_bare_hook(self, set_queue: "Callable[[Queue], None]") -> None:
         """Enter a hook, whose queue is set whenever the publisher sleeps, or does no more."""
         self.bare_hooks.append(set_queue)
+        self._to_program = self._setting(self.program)
         set_queue(self.queue())
+
+    def _setting(self, queue: "Queue") -> "Iterator[None]":
+        """Return what, gone through, has set the hooks' queue: in C, so quietly."""
+        return map(call, self.bare_hooks[:], repeat(queue))
 
     def put(self, stream: str, text: str, parent: dict[str, Any]) -> None:
         """Queue the output of a cell."""
@@ -193,6 +211,8 @@ class Publisher:
     # -- in the iopub thread -------------------------------------------------------------
 
     def _woken(self) -> None:
+        self.asleep = False
+        _ = _go_through[self._setting(self.program)]  # of two that have woken us one only has it
         if self._timer is not None:
             if not self._is_last_look:  # two threads have woken us
                 return
@@ -217,9 +237,9 @@ class Publisher:
         else:
             self._is_last_look = self._was_idle = True
             # and one more look: a writer may be in the middle of an append
+            self._to_program = self._setting(self.program)
             self.asleep = True
-            for set_queue in self.bare_hooks[:]:
-                set_queue(self._first)
+            _ = _go_through[self._setting(self._first)]
         self._step = 2 * pause
         self._timer = self._loop.call_later(pause, self._tick)
 
