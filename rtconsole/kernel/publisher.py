@@ -48,8 +48,8 @@ _LEAST = _DOSE
 
 
 # Who writes is asked of the program's module: ours may be another one (rtconsole.native). By its
-# attributes, since its functions are in Python; and not once for all, since the main thread's object
-# keeps the program's stderr, which is to go before the kernel does.
+# attributes, since its functions are in Python; and not once for all, since the main thread's
+# object keeps the program's stderr, which is to go before the kernel does.
 programs_threading: Any = sys.modules["threading"]
 
 _go_through = step(any)  # to the end: to set something returns nothing
