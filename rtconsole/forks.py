@@ -316,6 +316,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
                 # a cell forked: the child's only thread is ours, which blocks all signals
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signal_mask)
             inherited.forget_imports(self.kernel.abandon())
+            listener.at_exit(self.kernel.let_go)
         self.state = CLOSED
         lifecycle.close_descriptors(self)
         fresh = Listener(self.label)

@@ -52,6 +52,13 @@ def sweep(_: None, files: str, sockets: str) -> None:
     leftovers.sweep(files, sockets)
 
 
+def deferred(_: None, pending: "set[int]") -> "Any":
+    """See :func:`rtconsole.signals.deferred`."""
+    from . import signals
+
+    return signals.deferred(pending)
+
+
 def at_fork(_: None, phase: str, mask: "set[int] | None") -> None:
     """See :func:`rtconsole.forks.at_fork`."""
     from . import forks

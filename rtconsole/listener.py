@@ -20,7 +20,7 @@ import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 
-from . import __version__
+from . import __version__, create_time, dumps
 
 try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
@@ -258,36 +258,6 @@ def pid_namespace() -> int:
     return int(tried(lambda: os.stat("/proc/self/ns/pid").st_ino, 0))
 
 
-def create_time() -> float:
-    """Return this process's start in seconds since the epoch; off Linux the time of the call."""
-    global _boot_time
-    try:
-        with open("/proc/self/stat", "rb", 0) as file:
-            # as psutil: proc(5), field 22; the name in field 2 may hold spaces and parentheses
-            ticks = int(file.read(4096).rpartition(b")")[2].split(None, 20)[19])
-        if not _boot_time:  # slow to read; a child inherits it
-            with open("/proc/stat", "rb") as file:
-                _boot_time = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
-        return _boot_time + ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return time.time()
-
-
-def dumps(value: "Any") -> str:
-    """Return ``value``, of plain types, as ASCII JSON; to import ``json`` costs too much."""
-    if isinstance(value, str):
-        if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
-            return f'"{value}"'
-        from _json import encode_basestring_ascii  # the C half of json, without the costly one
-
-        return encode_basestring_ascii(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join([f"{dumps(k)}: {dumps(v)}" for k, v in value.items()]) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join([dumps(item) for item in value]) + "]"
-    return "null" if value is None else repr(value)
-
-
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask; return its path. Raises OSError."""
     temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
@@ -322,7 +292,6 @@ def unlink(path: str) -> None:
 
 current: "Listener | None" = None  # of this process
 _lifecycle: "Any" = None
-_boot_time = 0  # of the machine, in seconds since the epoch
 _hooked = opens_in_children = False  # the latter in a fork server, which has no console itself
 
 
@@ -343,7 +312,7 @@ def hook() -> None:
     if _hooked:
         return
     _hooked = True
-    atexit.register(_at_exit)
+    at_exit(_at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=lambda: at_fork("before"))
         os.register_at_fork(after_in_parent=lambda: at_fork("after in parent"))
@@ -375,25 +344,57 @@ def block_signals() -> "Any":
     return mask
 
 
-def _at_exit() -> None:
-    """Remove the files; the process's end takes the rest with it, if it ends."""
+def at_exit(act: "Any") -> None:
+    """Have ``act`` called at the program's end, given what this thread's signal mask was."""
+    next(end := undisturbed(act))
+    atexit.register(any, end)  # goes on with it, in C
+
+
+def undisturbed(act: "Any") -> "Any":
+    """Call ``act``, when C goes on with this; no handler of the program's is called amid it.
+
+    Who goes on in a ``yield from`` looks for no signals (RESUME 2): what came just before is seen
+    to in the ``try``, as mostly by nobody without us. What comes later is tripped at the end.
+    """
+    mask, trips = None, ()
+    yield from (None,)
     try:
-        opened = current or getattr(_lifecycle, "leaving", None)
-        if opened is not None and opened.info["rtconsole"]["pid"] == os.getpid():
-            files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
-            program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
-            python = tried(lambda: os.stat(sys.executable)[1:3], None)
-            if not sys.orig_argv or program not in (None, python):  # Python may start again
-                _later("close_for_good", opened)
-            stopped = opened.gate.acquire(False)
-            if not stopped or opened.state not in (PARKED, RESTING):
-                _later("end_boot", opened, stopped)
-            opened.state, opened.scope = CLOSED, None
-            opened.forget_file()
-            if opened.kernel is not None:
-                opened.kernel.end()
-            left = [name for path in (files, sockets) if path for name in os.listdir(path)]
-            if files and any("kernel-rt-" in name or name.endswith("-1") for name in left):
-                _later("sweep", None, files, sockets)  # of workers that were killed, perhaps
-    except Exception as error:  # protects the program's exit
-        note("at exit", error)
+        try:
+            try:
+                mask = tried(block_signals, None, AttributeError)  # Windows
+            except BaseException:
+                mask = tried(block_signals, None, AttributeError)
+            act(mask)
+        except BaseException as error:  # a handler was called all the same
+            mask = tried(block_signals, None, BaseException) if mask is None else mask
+            act(mask)
+            note("at exit", error)
+        finally:
+            if mask is not None:
+                if pending := _signal.sigpending() - mask:
+                    trips = tried(lambda: _later("deferred", None, pending), (), BaseException)
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    except BaseException:  # protects the program's exit
+        pass
+    yield from trips
+
+
+def _at_exit(mask: "Any") -> None:
+    """Remove the files; the process's end takes the rest with it, if it ends."""
+    opened = current or getattr(_lifecycle, "leaving", None)
+    if opened is not None and opened.info["rtconsole"]["pid"] == os.getpid():
+        files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
+        program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
+        python = tried(lambda: os.stat(sys.executable)[1:3], None)
+        if not sys.orig_argv or program not in (None, python):  # Python may start again
+            _later("close_for_good", opened, mask)
+        stopped = opened.gate.acquire(False)
+        if not stopped or opened.state not in (PARKED, RESTING):
+            _later("end_boot", opened, stopped, mask)
+        opened.state, opened.scope = CLOSED, None
+        opened.forget_file()
+        if opened.kernel is not None:
+            opened.kernel.end()
+        left = [n for path in (files, sockets) for n in tried(lambda p=path: os.listdir(p), ())]
+        if files and any("kernel-rt-" in name or name.endswith("-1") for name in left):
+            _later("sweep", None, files, sockets)  # of workers that were killed, perhaps

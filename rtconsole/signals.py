@@ -15,9 +15,11 @@ import _thread
 import os
 from _functools import partial  # type: ignore[import-not-found]
 
+from .listener import at_exit as at_exit
+
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 # Of each thread, by its ident, for each fork that it is in: the phases that have begun, and what is
@@ -36,7 +38,7 @@ def begin(thread: int, phase: str, mask: "set[int] | None") -> None:
         phase: ``"before"``; or ``"first"``, which comes before that if it comes at all.
         mask: what the program blocks. All signals are blocked now; none, if this is ``None``.
     """
-    blocked = set() if mask is None else _narrow(mask)
+    blocked = narrow(mask)
     _blocked.setdefault(thread, []).append((phase, blocked))
 
 
@@ -57,8 +59,14 @@ def end(thread: int, in_child: bool) -> "set[int]":
     return blocked
 
 
-def _narrow(mask: "set[int]") -> "set[int]":
-    """Block what has a handler in Python instead of all signals; return what is blocked by that."""
+def narrow(mask: "set[int] | None") -> "set[int]":
+    """Block what has a handler in Python instead of all signals; return what is blocked by that.
+
+    Args:
+        mask: what the program blocks. All signals are blocked now; none, if this is ``None``.
+    """
+    if mask is None:
+        return set()
     handled = {n for n in _signal.valid_signals() if callable(_signal.getsignal(n))}
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask | handled)
     return handled - mask
@@ -66,11 +74,24 @@ def _narrow(mask: "set[int]") -> "set[int]":
 
 def release(blocked: "set[int]") -> None:
     """Unblock signals; defer those that came meanwhile."""
-    take: Any = getattr(_signal, "sigtimedwait", None)  # not on macOS
-    for number in _signal.sigpending() & blocked if take else ():
-        while take([number], 0):
-            _deferred.append(number)
+    _deferred.extend(taken(_signal.sigpending() & blocked))
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, blocked)
+
+
+def taken(pending: "set[int]") -> "list[int]":
+    """Take signals that are blocked and pending; return them, each as often as it came."""
+    take: Any = getattr(_signal, "sigtimedwait", None)  # not on macOS
+    found = []
+    for number in pending if take else ():
+        while take([number], 0):
+            found.append(number)
+    return found
+
+
+def deferred(pending: "set[int]") -> "Iterator[object]":
+    """Take signals that are blocked and pending; return an iterator, in C, that trips them."""
+    trip: Any = _thread.interrupt_main  # PyErr_SetInterruptEx
+    return map(trip, taken(pending))
 
 
 def register_trip() -> None:

@@ -6,9 +6,11 @@ so nothing is begun while the program is importing, and no package is waited for
 of a module in it held.
 """
 
+import atexit
+import sys
 from typing import Any
 
-from rtconsole import debuglog, native, turns
+from rtconsole import debuglog, native, signals, turns
 
 # In the order in which they build on each other, so that no single import takes long: a
 # fork waits for the one that is under way.
@@ -30,6 +32,9 @@ _IMPORTS = (
     "rtconsole.kernel.subshells",
 )
 
+# What these register to be called at the program's end.
+_AT_EXIT = {"zmq.sugar.context": "_notice_atexit", "tornado.platform.asyncio": "_atexit_callback"}
+
 # Seconds until an import that failed beside one of the program's is tried again.
 _PAUSES = (0.02, 0.1, 0.5)
 
@@ -49,6 +54,20 @@ def load_modules(gate: Any, main_thread_id: int) -> None:
             if native.are_made():
                 native.wait_while_patching(main_thread_id)
             _import(gate, ".".join(parts[:count]))
+
+
+def callbacks() -> list[str]:
+    """Return which modules register a callback for the program's end, if they are imported now."""
+    return [name for name in _AT_EXIT if name not in sys.modules]
+
+
+def take_callbacks(names: list[str]) -> None:
+    """Have those callbacks called with no signal's handler amid them: the program knows of none."""
+    for name in names:
+        callback = getattr(sys.modules.get(name), _AT_EXIT[name], None)
+        if callback is not None:
+            atexit.unregister(callback)
+            signals.at_exit(lambda _, callback=callback: callback())
 
 
 def _import(gate: Any, name: str) -> None:

@@ -81,6 +81,8 @@ class Mirror:
         if self._lock.acquire(timeout=0.01):
             try:
                 self._arrange()
+                for tap in self._taps:
+                    tap.leave_flush()
             finally:
                 self._lock.release()
 

@@ -5,7 +5,6 @@ first, and imports are made one at a time, between which the program may fork.
 """
 
 import _socket
-import atexit
 import os
 import sys
 from _thread import get_ident
@@ -13,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rtconsole import debuglog, descriptors, native, recorder, room, settings, turns
+from rtconsole import debuglog, descriptors, native, recorder, room, settings, signals, turns
 
 from . import freethreading, hidden
-from .importing import load_modules
+from .importing import callbacks, load_modules, take_callbacks
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to
 # libzmq, and for libzmq to write it.
@@ -66,6 +65,7 @@ class RunningKernel:
         self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
+        self._callbacks = callbacks()
         refuse_a_second_life()
         freethreading.check()
         with listener.gate:
@@ -263,6 +263,7 @@ class RunningKernel:
             lambda own: own == iopub_fd and publisher.patience.is_behind,
             self._at_once,
         )
+        take_callbacks(self._callbacks)
         kernel.start()
         status.change()
         profile.run_startup_files(chosen, kernel.shell)
@@ -276,11 +277,16 @@ class RunningKernel:
     def end(self) -> None:
         """The program ends. All there is to do: the threads are daemons and hold nothing."""
         self.say_goodbye()
-        self._let_go()
+        self.let_go()
 
-    def _let_go(self) -> None:
-        """Hold nothing of the program's any more."""
+    def let_go(self, mask: set[int] | None = None) -> None:
+        """Hold nothing of the program's any more.
+
+        Args:
+            mask: what the program blocks, if all signals are blocked now.
+        """
         try:
+            signals.narrow(mask)
             self._ending.let_go(self, alone=os.getpid() != self._pid)
         except Exception as error:  # protects the program's exit
             debuglog.note("letting go", error)
@@ -306,7 +312,6 @@ class RunningKernel:
         if self.kernel is not None:
             self.kernel.output.mirror.abandon()
             self.kernel.routes.abandon()
-        atexit.register(self._let_go)
         return self._threads
 
     def say_goodbye(self) -> None:
@@ -360,7 +365,7 @@ class RunningKernel:
         self._heartbeat_context.term()
         descriptors.let_go()  # a client may just have come
         if kernel is not None:
-            self._let_go()
+            self.let_go()
         self._dismantled.set()
 
 

@@ -240,6 +240,11 @@ class Tap:
         # into its dict, since a class may have a __setattr__ of its own
         vars(owner)[name] = function
 
+    def leave_flush(self) -> None:
+        """Leave its ``flush``, for the interpreter to call it in C, with no handler due."""
+        if hook := self._installed.pop("flush", None):
+            hook.remove()
+
     def remove(self) -> None:
         """Leave the stream as it was found; what the program has set since then stays."""
         while self._installed:
