@@ -1,12 +1,14 @@
 """rtconsole: a Jupyter console inside every running Python program.
 
 Importing it costs nothing and starts nothing: the names are resolved when used, since
-the start-up hook imports this package into programs that will never be looked at. What
-they say of themselves in the connection file is here, too: a module of its own would cost
-each start half a percent, and :mod:`.listener` is long enough.
+the start-up hook imports this package into programs that will never be looked at. Some of
+what :mod:`.listener` needs to open is here, too: a module of its own would cost each start
+half a percent, and that one is long enough. It imports that when it needs it, since what it
+holds is let go of one by one at the program's end, which costs as much.
 """
 
 import os
+import sys
 import time
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -62,3 +64,32 @@ def dumps(value: "Any") -> str:
     if isinstance(value, list):
         return "[" + ", ".join([dumps(item) for item in value]) + "]"
     return "null" if value is None else repr(value)
+
+
+# With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
+_SPECIAL = (
+    *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
+    *("XDG_DATA_HOME", "TMPDIR", "RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER", "RTCONSOLE_HISTORY"),
+    *("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"),
+)
+
+
+def usual_folders() -> "tuple[str, str] | None":
+    """Return the folders of files and sockets, or ``None`` to ask :mod:`.folders` for them."""
+    env, home = os.environ, os.environ.get("HOME", "")
+    if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
+        return None
+    runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
+    sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
+    usable = sockets.startswith("/") and len(sockets) <= 80 and is_own_folder(runtime, 0o022)
+    return (runtime, sockets) if usable and is_own_folder(sockets, 0o077) else None
+
+
+def is_own_folder(path: str, forbidden: int) -> bool:
+    """Tell whether ``path`` is a folder (no link to one) of ours without ``forbidden`` bits."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    is_kept = found.st_mode & (0o170000 | forbidden) == 0o040000
+    return is_kept and found.st_uid == os.geteuid()

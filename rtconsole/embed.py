@@ -80,16 +80,21 @@ def start_console(
         chosen = Scope()
     else:
         chosen = DictScope(caller.f_globals)
-    opened = listener.current = forks.of_this_process(listener.current)
-    if opened is None:
-        label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
-        opened = listener.start(label)
-    if _console is None or _console._listener is not opened:
-        _console = Console(opened)
-    opened.scope = chosen
-    if opened.kernel is not None:
-        opened.kernel.enter(chosen)
-    return _console
+    before = opened = listener.current = forks.of_this_process(listener.current)
+    try:
+        if opened is None:
+            label = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+            opened = listener.start(label)
+        if _console is None or _console._listener is not opened:
+            _console = Console(opened)
+        opened.scope = chosen
+        if opened.kernel is not None:
+            opened.kernel.enter(chosen)
+        return _console
+    except BaseException:  # a signal's handler raised, say
+        if before is None:
+            lifecycle.stop()
+        raise
 
 
 def stop_console() -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from time import monotonic
 
-from . import leftovers, lifecycle, listener, signals
+from . import is_own_folder, leftovers, lifecycle, listener, signals
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -337,7 +337,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
 
 def _are_still_ours(runtime: str, sockets: str) -> bool:
     """Tell whether a parent's folders will do: it may have become another user, or chrooted."""
-    return listener.is_own_folder(runtime, 0o022) and listener.is_own_folder(sockets, 0o077)
+    return is_own_folder(runtime, 0o022) and is_own_folder(sockets, 0o077)
 
 
 _PHASES = {

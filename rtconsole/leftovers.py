@@ -43,8 +43,9 @@ def sweep(folder: str, sockets: str = "") -> None:
 
 
 def forget(folder: str) -> None:
-    """Remove the connection file that this very process had before an exec."""
+    """Remove the connection file that this very process had before an exec, or has begun."""
     pid = os.getpid()
+    unlink(f"{folder}/.{file_name(pid)}.{pid_namespace()}.tmp")
     for name in (file_name(pid), other_name(pid)):
         if is_of(pid, read(f"{folder}/{name}")):
             remove_file(folder, name)

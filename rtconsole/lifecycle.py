@@ -7,6 +7,7 @@ forks does without.
 
 import _socket
 import os
+import sys
 from time import monotonic
 
 from . import leftovers, listener, renewal  # now: else each forked child would import them
@@ -95,6 +96,22 @@ def close(self: Listener) -> None:
     if kernel is not None:
         kernel.close()
     close_descriptors(self)
+
+
+def undo(self: Listener) -> None:
+    """Take everything back that has begun, wherever an error, or a signal's handler, ended that."""
+    if listener.current is self:
+        listener.current = None
+    for fd in {*self.sockets.values()} - {*self.identity}:
+        system.close(fd)
+    close(self)
+    try:
+        from . import folders
+
+        usual, _ = self.folders or (folders.runtime_dir(os.environ, sys.platform), "")
+        leftovers.forget(usual)
+    except OSError as error:  # no folder, and so nothing in it
+        note("nothing to take back", error)
 
 
 def close_descriptors(self: Listener) -> None:

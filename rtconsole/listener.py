@@ -20,7 +20,7 @@ import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 
-from . import __version__, create_time, dumps
+from . import __version__
 
 try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 file_name = "kernel-rt-{}.json".format  # by the pid: ``--existing 4242`` matches it
-
-# With one of these set :mod:`.folders` and :mod:`.settings` know what is meant.
-_SPECIAL = (
-    *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_PLATFORM_DIRS"),
-    *("XDG_DATA_HOME", "TMPDIR", "RTCONSOLE_TRANSPORT", "RTCONSOLE_EAGER", "RTCONSOLE_HISTORY"),
-    *("RTCONSOLE_READONLY", "RTCONSOLE_AUDIT"),
-)
 
 # resting: parked without a thread, while the program forks. And "running", "refusing".
 PARKED, RESTING, BOOTING, CLOSED = "parked", "resting", "booting", "closed"
@@ -71,7 +64,10 @@ class Listener:
         try:
             if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
-            self.folders = self.folders or usual_folders()  # a child is given its parent's
+            if self.folders is None:  # a child is given its parent's
+                from . import usual_folders
+
+                self.folders = usual_folders()
             if self.folders:
                 self.bind(self.folders[1])
                 self.write_file(self.folders[0])
@@ -79,7 +75,7 @@ class Listener:
             else:
                 _later("open_unusually", self)
         except BaseException:
-            _later("close", self)
+            _later("undo", self)
             raise
 
     def bind(self, folder: str) -> None:
@@ -104,11 +100,17 @@ class Listener:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             sock.setblocking(False)
             tried(lambda: system.fchmod(sock.fileno(), 0o600), None)  # the name's, too, on Linux
+            address = f"{info['ip']}-{info[f'{channel}_port']}"
             try:
-                sock.bind(f"{info['ip']}-{info[f'{channel}_port']}")
+                sock.bind(address)
                 sock.listen(512)
+                self.sockets[channel] = sock.fileno()  # for lifecycle.undo
             except OSError:  # somebody has that name, or had it
                 _later("bind_anyway", self, sock, channel)
+            except BaseException:  # a signal's handler raised: nobody knows of the name yet
+                sock.close()
+                unlink(address)
+                raise
         # not the object, whose end would close what by then may be the program's file
         self.sockets[channel] = self.own(sock.detach())
 
@@ -125,6 +127,8 @@ class Listener:
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
+        from . import create_time
+
         self.info["rtconsole"] = {
             "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
             "version": __version__,
@@ -227,24 +231,6 @@ def note(message: str, error: "BaseException | None" = None) -> None:
         debuglog.note(message, error)
 
 
-def usual_folders() -> "tuple[str, str] | None":
-    """Return the folders of files and sockets, or ``None`` to ask :mod:`.folders` for them."""
-    env, home = os.environ, os.environ.get("HOME", "")
-    if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
-        return None
-    runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
-    sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
-    usable = sockets.startswith("/") and len(sockets) <= 80 and is_own_folder(runtime, 0o022)
-    return (runtime, sockets) if usable and is_own_folder(sockets, 0o077) else None
-
-
-def is_own_folder(path: str, forbidden: int) -> bool:
-    """Tell whether ``path`` is a folder (no link to one) of ours without ``forbidden`` bits."""
-    found = tried(lambda: os.lstat(path), None)
-    is_kept = found and found.st_mode & (0o170000 | forbidden) == 0o040000
-    return bool(is_kept) and found.st_uid == os.geteuid()
-
-
 def tried(ask: "Any", otherwise: "Any", error: "type[BaseException]" = OSError) -> "Any":
     """Return what ``ask`` does, or something else if that fails."""
     try:
@@ -260,6 +246,8 @@ def pid_namespace() -> int:
 
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask; return its path. Raises OSError."""
+    from . import dumps, is_own_folder
+
     temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     unlink(temporary)  # of a dead process with our pid
@@ -299,9 +287,13 @@ def start(label: str) -> Listener:
     """Open this process's listener. Raises what :meth:`Listener.open` does."""
     global current
     opened = Listener(label)
-    opened.open()
-    current = opened
-    hook()
+    try:
+        opened.open()
+        current = opened
+        hook()
+    except BaseException:  # a signal's handler may raise amid any of it
+        _later("undo", opened)
+        raise
     note(f"console at {opened.connection_file}")
     return opened
 
@@ -311,12 +303,14 @@ def hook() -> None:
     global _hooked
     if _hooked:
         return
-    _hooked = True
-    at_exit(_at_exit)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=lambda: at_fork("before"))
-        os.register_at_fork(after_in_parent=lambda: at_fork("after in parent"))
-        os.register_at_fork(after_in_child=lambda: at_fork("after in child"))
+    at_exit(_at_exit)  # twice would do no harm
+    register: Any = getattr(os, "register_at_fork", dict)
+    _hooked = True  # no signal's handler is called until the next has been
+    register(
+        before=lambda: at_fork("before"),
+        after_in_parent=lambda: at_fork("after in parent"),
+        after_in_child=lambda: at_fork("after in child"),
+    )
 
 
 def at_fork(phase: str) -> None:

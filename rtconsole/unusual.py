@@ -115,7 +115,8 @@ def bind_anyway(self: Listener, sock: _socket.socket, channel: str) -> None:
         listener.unlink(address)
         sock.bind(address)
         sock.listen(512)
-    except OSError:
+        self.sockets[channel] = sock.fileno()
+    except BaseException:  # a signal's handler may raise, too
         sock.close()  # unclosed, it would warn
         raise
 

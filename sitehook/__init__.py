@@ -75,6 +75,13 @@ def activate() -> None:
         SystemExit,
     ) as error:  # protects the program's start
         _note("no console", error)
+    except BaseException as error:  # a signal's handler raised: amid `site`, as without us
+        if "rtconsole.listener" in sys.modules:
+            from rtconsole import lifecycle
+
+            lifecycle.stop()  # it may just have begun: who ends amid `site` calls no callbacks
+        error.__traceback__ = error.__context__ = None
+        raise
 
 
 def off_because() -> "str | None":
