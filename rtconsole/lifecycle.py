@@ -5,6 +5,7 @@ library only. Imported when it is first needed: a program that is never looked a
 forks does without.
 """
 
+import _signal
 import _socket
 import os
 import sys
@@ -68,16 +69,23 @@ def at_fork(_: None, phase: str, mask: "set[int] | None") -> None:
 
 
 def stop() -> None:
-    """Close this process's listener, if it has one."""
+    """Close this process's listener, if it has one; what a handler raises meanwhile comes after."""
+    from . import signals
     from .forks import of_this_process
 
-    closing, listener.current = of_this_process(listener.current), None
-    if closing is not None:
-        close(closing)
-    if "RTCONSOLE_HISTORY" in os.environ:
-        from . import recorder
+    mask = listener.tried(listener.block_signals, None, AttributeError)  # Windows
+    try:
+        signals.narrow(mask)
+        closing, listener.current = of_this_process(listener.current), None
+        if closing is not None:
+            close(closing)
+        if "RTCONSOLE_HISTORY" in os.environ:
+            from . import recorder
 
-        recorder.stop()
+            recorder.stop()
+    finally:
+        if mask is not None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 # -- the end ---------------------------------------------------------------------------

@@ -1,7 +1,13 @@
-"""A signal's handler that raises while a console is starting: there is none, and nothing of one."""
+"""A signal's handler that raises as a console is started or stopped, or asked by an import."""
+
+import importlib
+import sys
+from pathlib import Path
 
 import pytest
 from harness import Launcher
+
+from rtconsole.kernel import finders
 
 # At each line of ours, one after the other, as if a handler were called there; but not where all
 # signals are blocked, nor while what has begun is taken back.
@@ -62,3 +68,63 @@ def test_a_handler_that_raises_amid_the_consoles_start_leaves_nothing(
     program = launch(source, env={"RTCONSOLE": None, "RTCONSOLE_DEBUG": None})
     assert program.wait() == 0, program.describe()
     assert program.stdout == "lines True None 7 parked\n"
+
+
+@pytest.mark.parametrize("visited", [False, True], ids=["dormant", "attached"])
+def test_what_a_handler_raises_amid_a_stop_comes_when_the_console_is_stopped(
+    launch: Launcher, visited: bool
+) -> None:
+    program = launch(
+        """
+        import os, pathlib, rtconsole, signal, sys, time
+        class Timeout(Exception): pass
+        def handler(*_): raise Timeout
+        signal.signal(signal.SIGUSR1, handler)
+        seen = []
+        def look(event, arguments):
+            if event == "os.remove" and not seen:
+                seen.append(event)
+                os.kill(os.getpid(), signal.SIGUSR1)
+        while not os.path.exists("go"): time.sleep(0.01)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        sys.addaudithook(look)
+        try: rtconsole.stop_console()
+        except Timeout: print("late")
+        print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+        home = pathlib.Path(os.environ["HOME"])
+        print([p.name for p in home.rglob("*") if "kernel-rt-" in p.name or p.is_socket()])
+        """,
+        cwd=launch.home,
+    )
+    assert program.connection_file
+    if visited:
+        with program.client():
+            (launch.home / "go").touch()
+            assert program.wait() == 0
+    (launch.home / "go").touch()
+    assert (program.wait(), program.stderr) == (0, "")
+    assert program.stdout == "late\n1\n[]\n"
+
+
+def test_what_is_raised_while_a_finder_of_ours_is_asked_has_no_frame_of_ours() -> None:
+    class Ours:
+        def find_spec(self, name: str, path: object, target: object) -> None:
+            return None
+
+    class Programs(Ours):
+        def find_spec(self, name: str, path: object, target: object) -> None:
+            if name == "spam":
+                raise KeyboardInterrupt
+
+    ours, programs = Ours(), Programs()
+    sys.meta_path.insert(0, programs)
+    try:
+        finders.put(ours)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            importlib.import_module("spam")
+    finally:
+        finders.take(ours)
+        sys.meta_path.remove(programs)
+    names = [Path(entry.path).name for entry in raised.traceback]
+    assert "finders.py" not in names
+    assert names.count(Path(__file__).name) == 2

@@ -214,8 +214,8 @@ class Routes:
 
 def _input(original: Callable[..., str]) -> Callable[..., str]:
     def input(prompt: object = "", /) -> str:
-        cell = running()
         try:
+            cell = running()
             return original(prompt) if cell is None else cell.console.ask(str(prompt), False)
         except BaseException as error:
             hide_frame(error)
@@ -226,8 +226,8 @@ def _input(original: Callable[..., str]) -> Callable[..., str]:
 
 def _getpass(original: Callable[..., str]) -> Callable[..., str]:
     def getpass(prompt: str = "Password: ", stream: Any = None, **options: Any) -> str:
-        cell = running()
         try:
+            cell = running()
             if cell is not None:
                 return cell.console.ask(prompt, True)
             return original(prompt, stream, **options)
@@ -240,8 +240,8 @@ def _getpass(original: Callable[..., str]) -> Callable[..., str]:
 
 def _displayhook(original: Callable[[object], Any]) -> Callable[[object], Any]:
     def displayhook(value: object, /) -> Any:
-        cell = running()
         try:
+            cell = running()
             return original(value) if cell is None else cell.console.display(value)
         except BaseException as error:
             hide_frame(error)
@@ -302,14 +302,14 @@ class _RoutedModule(ModuleType):
     def __getattribute__(self, name: str) -> Any:
         try:
             found = _attribute_of(self, name)
+            if name in _routes and running() is not None:
+                original, router = _routes[name]
+                if found is original:
+                    return router
+            return found
         except BaseException as error:
             hide_frame(error)
             raise
-        if name in _routes and running() is not None:
-            original, router = _routes[name]
-            if found is original:
-                return router
-        return found
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Be pickled by who pickles modules: cloudpickle and dill know them by their exact type."""

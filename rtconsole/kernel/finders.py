@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from rtconsole.recorder import hide_frame
+
 
 class _Before:
     """A finder of ours and, in its place, the program's that it stands for."""
@@ -18,9 +20,13 @@ class _Before:
         self._programs = programs
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        spec: ModuleSpec | None = self._ours.find_spec(name, path, target)
-        find = getattr(self._programs, "find_spec", None)
-        return find(name, path, target) if spec is None and find is not None else spec
+        try:
+            spec: ModuleSpec | None = self._ours.find_spec(name, path, target)
+            find = getattr(self._programs, "find_spec", None)
+            return find(name, path, target) if spec is None and find is not None else spec
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._programs, name)
