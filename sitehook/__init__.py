@@ -44,10 +44,10 @@ def activate() -> None:
     more than one of the three may be there: the first call in a process counts.
     """
     global _activated_pid
-    if _activated_pid == os.getpid():
-        return
-    _activated_pid = os.getpid()
     try:
+        if _activated_pid == os.getpid():
+            return
+        _activated_pid = os.getpid()
         if reason := off_because():
             if reason != "off":
                 _note(reason)
