@@ -70,12 +70,10 @@ def at_fork(_: None, phase: str, mask: "set[int] | None") -> None:
 
 def stop() -> None:
     """Close this process's listener, if it has one; what a handler raises meanwhile comes after."""
-    from . import signals
     from .forks import of_this_process
 
-    mask = listener.tried(listener.block_signals, None, AttributeError)  # Windows
+    mask = listener.tried(lambda: listener.block_signals(False), None, AttributeError)  # Windows
     try:
-        signals.narrow(mask)
         closing, listener.current = of_this_process(listener.current), None
         if closing is not None:
             close(closing)

@@ -327,11 +327,14 @@ def at_fork(phase: str) -> None:
             found.give_up(error)
 
 
-def block_signals() -> "Any":
-    """Block all in this thread, and return its mask; or none, and raise what a handler raises."""
+def block_signals(all_of_them: bool = True) -> "Any":
+    """Block all here, or what has a handler; return the mask. Or none: raise what one raises."""
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    blocked = _signal.valid_signals()
+    if not all_of_them:
+        blocked = mask.union([n for n in blocked if callable(_signal.getsignal(n))])
     try:  # handlers are called by the next, once it has blocked them
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
     except BaseException:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         raise
@@ -339,7 +342,7 @@ def block_signals() -> "Any":
 
 
 def at_exit(act: "Any") -> None:
-    """Have ``act`` called at the program's end, given what this thread's signal mask was."""
+    """Have ``act`` called at the program's end: see :func:`undisturbed`."""
     next(end := undisturbed(act))
     atexit.register(any, end)  # goes on with it, in C
 
@@ -355,13 +358,14 @@ def undisturbed(act: "Any") -> "Any":
     try:
         try:
             try:
-                mask = tried(block_signals, None, AttributeError)  # Windows
+                mask = tried(lambda: block_signals(False), None, AttributeError)  # Windows
             except BaseException:
-                mask = tried(block_signals, None, AttributeError)
-            act(mask)
-        except BaseException as error:  # a handler was called all the same
-            mask = tried(block_signals, None, BaseException) if mask is None else mask
-            act(mask)
+                mask = tried(lambda: block_signals(False), None, AttributeError)
+            act()
+        except BaseException as error:  # another thread took a signal, say
+            if mask is None:
+                mask = tried(lambda: block_signals(False), None, BaseException)
+            act()
             note("at exit", error)
         finally:
             if mask is not None:
@@ -373,7 +377,7 @@ def undisturbed(act: "Any") -> "Any":
     yield from trips
 
 
-def _at_exit(mask: "Any") -> None:
+def _at_exit() -> None:
     """Remove the files; the process's end takes the rest with it, if it ends."""
     opened = current or getattr(_lifecycle, "leaving", None)
     if opened is not None and opened.info["rtconsole"]["pid"] == os.getpid():
@@ -381,10 +385,10 @@ def _at_exit(mask: "Any") -> None:
         program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
         python = tried(lambda: os.stat(sys.executable)[1:3], None)
         if not sys.orig_argv or program not in (None, python):  # Python may start again
-            _later("close_for_good", opened, mask)
+            _later("close_for_good", opened)
         stopped = opened.gate.acquire(False)
         if not stopped or opened.state not in (PARKED, RESTING):
-            _later("end_boot", opened, stopped, mask)
+            _later("end_boot", opened, stopped)
         opened.state, opened.scope = CLOSED, None
         opened.forget_file()
         if opened.kernel is not None:

@@ -38,7 +38,7 @@ def begin(thread: int, phase: str, mask: "set[int] | None") -> None:
         phase: ``"before"``; or ``"first"``, which comes before that if it comes at all.
         mask: what the program blocks. All signals are blocked now; none, if this is ``None``.
     """
-    blocked = narrow(mask)
+    blocked = _narrow(mask)
     _blocked.setdefault(thread, []).append((phase, blocked))
 
 
@@ -59,7 +59,7 @@ def end(thread: int, in_child: bool) -> "set[int]":
     return blocked
 
 
-def narrow(mask: "set[int] | None") -> "set[int]":
+def _narrow(mask: "set[int] | None") -> "set[int]":
     """Block what has a handler in Python instead of all signals; return what is blocked by that.
 
     Args:

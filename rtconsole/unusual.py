@@ -183,7 +183,7 @@ def park_without_signals(self: Listener) -> None:
     _thread.start_new_thread(wait, ())
 
 
-def end_boot(self: Listener, stopped: bool, mask: "set[int] | None") -> None:
+def end_boot(self: Listener, stopped: bool) -> None:
     """Stop a boot that the program's end finds under way, at its next import; or just over.
 
     An interpreter that ends by KeyboardInterrupt ends its process by SIGINT; but it forgets
@@ -192,11 +192,7 @@ def end_boot(self: Listener, stopped: bool, mask: "set[int] | None") -> None:
 
     Args:
         stopped: the gate is held by who asks, and no import is under way.
-        mask: see :func:`close_for_good`.
     """
-    from . import signals
-
-    signals.narrow(mask)
     if not stopped:
         self.gate.acquire(timeout=_LONGEST_IMPORT)
     last = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
@@ -207,18 +203,14 @@ def end_boot(self: Listener, stopped: bool, mask: "set[int] | None") -> None:
             pass
 
 
-def close_for_good(self: Listener, mask: "set[int] | None") -> None:
+def close_for_good(self: Listener) -> None:
     """Close in a process that goes on when Python has ended, and may start it again.
 
     No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
     boot that is under way cannot be stopped, and is waited for.
-
-    Args:
-        mask: what the program blocks, if all signals are blocked now: that takes too long for it.
     """
-    from . import lifecycle, signals
+    from . import lifecycle
 
-    signals.narrow(mask)
     # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
     os.putenv(ENDED, str(os.getpid()))
     if self.state == PARKED and lifecycle.unpark(self):

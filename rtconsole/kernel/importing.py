@@ -67,7 +67,7 @@ def take_callbacks(names: list[str]) -> None:
         callback = getattr(sys.modules.get(name), _AT_EXIT[name], None)
         if callback is not None:
             atexit.unregister(callback)
-            signals.at_exit(lambda _, callback=callback: callback())
+            signals.at_exit(callback)
 
 
 def _import(gate: Any, name: str) -> None:

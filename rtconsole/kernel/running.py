@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rtconsole import debuglog, descriptors, native, recorder, room, settings, signals, turns
+from rtconsole import debuglog, descriptors, native, recorder, room, settings, turns
 
 from . import freethreading, hidden
 from .importing import callbacks, load_modules, take_callbacks
@@ -279,14 +279,9 @@ class RunningKernel:
         self.say_goodbye()
         self.let_go()
 
-    def let_go(self, mask: set[int] | None = None) -> None:
-        """Hold nothing of the program's any more.
-
-        Args:
-            mask: what the program blocks, if all signals are blocked now.
-        """
+    def let_go(self) -> None:
+        """Hold nothing of the program's any more."""
         try:
-            signals.narrow(mask)
             self._ending.let_go(self, alone=os.getpid() != self._pid)
         except Exception as error:  # protects the program's exit
             debuglog.note("letting go", error)
