@@ -7,9 +7,11 @@ up there, as it has to find one in each thread, and nothing that counts or lists
 """
 
 import sys
-from collections import deque
+from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from operator import call
+from types import SimpleNamespace
 from typing import Any
 
 MARK = "_is_of_rtconsole"
@@ -67,10 +69,26 @@ def mark(thread: Any) -> Any:
     setattr(thread, MARK, True)
     hooks = {"_trace_hook": sys.settrace, "_profile_hook": sys.setprofile}
     found = [end for name, end in hooks.items() if getattr(_threading, name, None)]
-    if found:
-        steps = [*(partial(end, None) for end in found), thread.run]
-        thread.run = partial(deque, map(call, steps), 0)
+    if not found:
+        return thread
+    ends = [partial(end, None) for end in found]
+    if not hasattr(thread, "_context"):
+        thread.run = _in_turn([*ends, thread.run], None)
+        return thread
+    # Since Python 3.14 the context's method, which is in C, calls it: a profile function would be
+    # told of that.
+    context = Context() if thread._context is None else thread._context
+    enter = partial(context.run, thread.run)
+    thread._context = SimpleNamespace(run=_in_turn([*ends, enter]))
     return thread
+
+
+def _in_turn(steps: list[Callable[[], Any]], *left_over: Any) -> Callable[..., Any]:
+    """Return what calls functions in turn, all from C, of which the last alone returns anything.
+
+    It takes one argument, here or when it is called, and makes nothing of it.
+    """
+    return partial(next, filter(None, map(call, steps)), *left_over)
 
 
 def adopt(thread: Any) -> None:
