@@ -59,6 +59,30 @@ def test_interrupts_at_any_moment_lose_no_reply(counter: Program) -> None:
         assert client.run("'alive'").result == "'alive'"
 
 
+@pytest.mark.parametrize("code", ["while time.time() < end: pass", "await asyncio.sleep(9)"])
+def test_an_interrupt_counts_from_when_a_cell_is_announced(launch: Launcher, code: str) -> None:
+    """Clients wait for that; on a busy machine it may be long before it runs."""
+    program = launch("import time\nwhile True: time.sleep(0.1)", cwd=launch.home)
+    with program.client() as client:
+        slow = """
+        import asyncio, os
+        from rtconsole import turns
+        def give_back(inner=turns.give_back):
+            turns.give_back = inner
+            while not os.path.exists("go"): time.sleep(0.01)
+        turns.give_back = give_back
+        end = time.time() + 9
+        """
+        assert client.run(slow).status == "ok"
+        request = client.send(code)
+        while client.iopub("status")["parent_header"].get("msg_id") != request:
+            pass
+        client.interrupt()
+        (launch.home / "go").touch()
+        assert client.finish(request).error == "KeyboardInterrupt"
+        assert client.run("6 * 7").result == "42"
+
+
 def test_an_interrupt_is_no_newborn_threads(counter: Program) -> None:
     code = """
     import threading

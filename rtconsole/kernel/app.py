@@ -188,14 +188,21 @@ class Kernel(GuardedKernel):
                 cell.current.set(None)
                 if served is not None:
                     served.is_done = True
+                    if served.is_execution:
+                        self.interrupts.forget()
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """As the original; from a cell's ``idle`` on the program's output belongs to it."""
-        ended = cell.current.get()
-        if status == "idle" and channel == "shell" and ended is not None:
-            header, process = ended.parent, ended.process
-            if header.get("msg_type") == "execute_request":
+        """As the original; from a cell's ``idle`` on the program's output belongs to it.
+
+        And an interrupt counts from its ``busy`` on, for which clients wait.
+        """
+        now = cell.current.get()
+        if channel == "shell" and now is not None and now.is_execution:
+            if status == "idle":
+                header, process = now.parent, now.process
                 self.iopub_thread.then(lambda: self.output.cell_ends(header, process))
+            elif status == "busy":
+                self.interrupts.announce()
         super()._publish_status(status, channel, parent)
 
     def set_parent(self, ident: Any, parent: Any, channel: str = "shell") -> None:

@@ -59,6 +59,11 @@ class Cell:
         self.process = process
         self.is_done = False
 
+    @property
+    def is_execution(self) -> bool:
+        """Whether code is to be run, and not completed or looked at."""
+        return self.parent.get("msg_type") == "execute_request"
+
     def write(self, stream: str, text: str) -> None:
         """Send ``text`` to the client as output of this cell; ``stream`` is stdout or stderr.
 

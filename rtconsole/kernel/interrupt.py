@@ -47,17 +47,25 @@ class Interrupts:
         """Whether a cell's code runs right now."""
         return bool(self._running)
 
+    def announce(self) -> None:
+        """An execute_request of this thread's is told of now: from here on an interrupt counts."""
+        with self._lock:
+            self._requests[threading.get_ident()] = False
+
+    def forget(self) -> None:
+        """The request has ended, or is not served after all."""
+        with self._lock:
+            self._requests.pop(threading.get_ident(), None)
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Serve an execute_request: an interrupt that comes between its statements counts."""
-        thread = threading.get_ident()
         with self._lock:
-            self._requests[thread] = False
+            self._requests.setdefault(threading.get_ident(), False)
         try:
             yield
         finally:
-            with self._lock:
-                self._requests.pop(thread, None)
+            self.forget()
 
     def threads(self) -> list[int]:
         """Return the identifiers of the threads that serve an execute_request."""
