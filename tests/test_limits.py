@@ -396,7 +396,7 @@ def test_a_program_that_gives_its_threads_small_stacks_is_looked_into(
         f"""
         import os, threading, time
         from contextlib import suppress
-        for size in range({size}, 1 << 20, 4096):  # Python 3.15 takes no less than 52 KB
+        for size in range({size}, 1 << 20, 4096):  # Python 3.14 takes no less than 52 KB
             with suppress(ValueError):
                 threading.stack_size(size)
                 break
