@@ -83,6 +83,70 @@ def test_an_interrupt_counts_from_when_a_cell_is_announced(launch: Launcher, cod
         assert client.run("6 * 7").result == "42"
 
 
+def test_an_interrupt_at_any_step_of_running_code_leaves_nothing_behind(launch: Launcher) -> None:
+    """What is left would have the next one interrupt the kernel, amid a reply say."""
+    program = launch(
+        """
+        import os, time
+        while True:
+            time.sleep(0.001)
+            if os.path.exists("look"):
+                print(interrupts.is_busy, flush=True)
+                os.unlink("look")
+        """,
+        cwd=launch.home,
+    )
+    prepare = """
+    import sys, threading
+    from rtconsole.kernel import interrupt
+    interrupts, thread = get_ipython().kernel.interrupts, threading.get_ident()
+    def step(frame, event, argument):
+        global steps
+        if thread in interrupts._running:  # as long as one may be raised
+            steps += 1
+            if steps == last: interrupt._raise_in(thread)
+    """
+    with program.client() as client:
+        assert client.run(prepare).status == "ok"
+        last = steps = interrupted = 0
+        while steps == last:
+            last += 1
+            error = client.run(f"last, steps = {last}, 0; sys.setprofile(step)\npass").error
+            assert error in (None, "KeyboardInterrupt")
+            interrupted += error is not None
+            (launch.home / "look").touch()
+            wait_for(lambda: not (launch.home / "look").exists(), "the program to look")
+            client.run("sys.setprofile(None)")
+            steps = client.value("steps")
+        assert interrupted > 4
+    assert program.stdout == "False\n" * last
+
+
+def test_an_interrupt_that_comes_as_a_cell_ends_leaves_nothing_behind(launch: Launcher) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.1)", cwd=launch.home)
+    with program.client() as client:
+        slow = """
+        import os
+        from rtconsole.kernel import interrupt
+        def raise_in(thread, inner=interrupt._raise_in):
+            interrupt._raise_in = inner
+            open("now", "w").close()
+            time.sleep(0.3)  # the cell ends meanwhile
+            inner(thread)
+        interrupt._raise_in = raise_in
+        """
+        assert client.run(slow).status == "ok"
+        request = client.send("while not os.path.exists('now'): pass")
+        wait_until_busy(client, request)
+        client.interrupt()
+        assert client.finish(request).error == "KeyboardInterrupt"
+        assert client.run("6 * 7").result == "42"
+        request = client.send("while True: pass")
+        wait_until_busy(client, request)
+        client.interrupt()
+        assert client.finish(request).error == "KeyboardInterrupt"
+
+
 def test_an_interrupt_is_no_newborn_threads(counter: Program) -> None:
     code = """
     import threading

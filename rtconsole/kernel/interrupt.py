@@ -9,8 +9,11 @@ What blocks in C (a lock, a socket) is interrupted when it returns.
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import call, setitem
 from typing import Any
 
 from rtconsole.native import frames, sleep
@@ -20,16 +23,33 @@ _LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
 
 
 class _Running:
-    """A cell in one of the shell's threads."""
+    """A cell's code in one of the shell's threads, which can be interrupted from begin to end.
 
-    __slots__ = ("cancelled", "interrupted", "loop", "task", "thrown")
+    The one is called within a ``try`` whose ``finally`` calls the other. No ``with``: an interrupt
+    may come between its entering something and its being sure to leave it. What is not ended is
+    interrupted later on, which is the kernel: a reply was cut, or lost.
 
-    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
+    Attributes:
+        begin, end: in C, which no interrupt comes amid. One that is late is raised after ``end``.
+    """
+
+    __slots__ = ("begin", "cancelled", "end", "interrupted", "loop", "task")
+
+    def __init__(
+        self,
+        task: "asyncio.Task[Any] | None",
+        lock: threading.Lock,
+        running: "dict[int, _Running]",
+    ) -> None:
+        thread = threading.get_ident()
         self.task = task
         self.loop = task.get_loop() if task is not None else None
         self.interrupted = False
         self.cancelled = False
-        self.thrown = False
+        outer = running.get(thread)  # a cell that runs a cell, by %run or run_cell
+        enter, leave = partial(setitem, running, thread), partial(running.pop, thread, None)
+        self.begin = _locked(lock, partial(enter, self))
+        self.end = _locked(lock, leave if outer is None else partial(enter, outer))
 
 
 class Interrupts:
@@ -72,41 +92,36 @@ class Interrupts:
         with self._lock:
             return list(self._requests)
 
-    @contextmanager
-    def interruptible(self, task: "asyncio.Task[Any] | None" = None) -> Iterator[None]:
-        """Let the with block, which runs a cell's code, be interrupted.
+    def code(self, task: "asyncio.Task[Any] | None" = None) -> _Running:
+        """Return what is to be begun before this thread runs a cell's code, and ended after it.
 
         Args:
             task: the task of an asynchronous cell, which is cancelled instead, since its
                 thread may be in the event loop.
         """
+        return _Running(task, self._lock, self._running)
+
+    def check(self) -> None:
+        """Raise an interrupt that came for this thread's request while no code of it ran.
+
+        Raises:
+            KeyboardInterrupt: there was one.
+        """
         thread = threading.get_ident()
-        running = _Running(task)
-        with self._lock:
-            outer = self._running.get(thread)  # a cell that runs a cell, by %run or run_cell
-            self._running[thread] = running
-            came_before = self._requests.get(thread, False)
-            if came_before:
-                self._requests[thread] = False
-        try:
-            if came_before:
-                raise KeyboardInterrupt
-            yield
-        except asyncio.CancelledError:
-            if not running.interrupted or task is None:
-                raise
-            task.uncancel()
-            with self._lock:
-                self._requests[thread] = False
+        if self._requests.get(thread, False):
+            self._requests[thread] = False
+            raise KeyboardInterrupt
+
+    def check_cancelled(self, running: _Running) -> None:
+        """Raise the interrupt that cancelled a cell's task, if one did.
+
+        Raises:
+            KeyboardInterrupt: it did.
+        """
+        if running.interrupted and running.task is not None:
+            running.task.uncancel()
+            self._requests[threading.get_ident()] = False
             raise KeyboardInterrupt from None
-        finally:
-            with self._lock:
-                if outer is None:
-                    self._running.pop(thread, None)
-                else:
-                    self._running[thread] = outer
-                if running.thrown:
-                    _set_exception(thread, None)  # too late to be raised in the cell
 
     async def interrupt(self, thread: int | None, or_any: bool, patience: float = 0.25) -> None:
         """Interrupt what runs now; an idle kernel ignores it.
@@ -124,7 +139,7 @@ class Interrupts:
                 running = self._running.get(thread)
                 if running is not None and running.task is None:
                     if not self._throw_by_gevent(thread, running):
-                        running.thrown = _set_exception(thread, KeyboardInterrupt)
+                        _raise_in(thread)
                     continue
                 self._requests[thread] = True  # for the next statement, if this one ends first
                 if running is not None and running.loop is not None:
@@ -137,7 +152,7 @@ class Interrupts:
         with self._lock:
             for thread, running in waiting:
                 if self._running.get(thread) is running and not running.cancelled:
-                    running.thrown = _set_exception(thread, KeyboardInterrupt)
+                    _raise_in(thread)
 
     def _throw_by_gevent(self, thread: int, running: _Running) -> bool:
         """Interrupt a cell that waits for greenlets; tell whether it does.
@@ -166,19 +181,28 @@ class Interrupts:
             running.task.cancel()
 
 
-def _set_exception(thread: int, exception: type[BaseException] | None) -> bool:
-    """Set or clear a thread's pending exception; tell whether there was such a thread.
+def _locked(lock: threading.Lock, step: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what does one thing under a lock, once, and takes no interrupt meanwhile.
+
+    What it does must not fail. On Python 3.14 an interrupt that comes while ``with`` waits for a
+    lock leaves that locked for ever.
+    """
+    return partial(deque, map(call, (lock.acquire, step, lock.release)), 0)
+
+
+def _raise_in(thread: int) -> None:
+    """Have a thread raise KeyboardInterrupt.
 
     https://docs.python.org/3/c-api/init.html#c.PyThreadState_SetAsyncExc
     """
     import ctypes  # not cheap, and most consoles never interrupt
 
-    if sys.version_info < (3, 12) and exception is not None:
+    if sys.version_info < (3, 12):
         # Until a thread that this one starts has begun, it goes by the identifier of this one
         # there: it would be given the exception, and who started it wait for it for ever.
         threads, patience = sys.modules["threading"], _LONGEST_BEGIN
         while getattr(threads, "_limbo", None) and patience > 0:
             sleep(_BEGIN_LOOK)
             patience -= _BEGIN_LOOK
-    value = ctypes.py_object(exception) if exception is not None else None
-    return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value))
+    exception = ctypes.py_object(KeyboardInterrupt)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)

@@ -59,8 +59,13 @@ def look(shell: Any, code: str) -> dict[str, Any] | None:
     if name in ("exit", "quit"):
         return {"source": "ask_exit", "keepkernel": True}
     if name == "tail":
-        with shell.interrupts.interruptible():
+        tail = shell.interrupts.code()
+        try:
+            tail.begin()
+            shell.interrupts.check()
             shell.find_line_magic("tail")(arguments)
+        finally:
+            tail.end()
         return {}
     cell = running()
     if cell is not None:

@@ -306,12 +306,20 @@ class Shell(ZMQInteractiveShell):
         before = _LEFT_BEHIND & names.keys()
         error: BaseException | None = None
         loop = asyncio._get_running_loop()  # none, if a cell's thread runs code by the shell
+        running = self.interrupts.code(asyncio.current_task() if async_ else None)
         try:
-            with self.interrupts.interruptible(asyncio.current_task() if async_ else None):
+            try:
+                running.begin()
+                self.interrupts.check()
                 if async_:
                     await eval(code_obj, names, self.user_ns)
                 else:
                     exec(code_obj, names, self.user_ns)
+            except asyncio.CancelledError:
+                self.interrupts.check_cancelled(running)
+                raise
+            finally:
+                running.end()
             return False
         except SystemExit as exit:
             error = exit
