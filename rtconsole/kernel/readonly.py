@@ -61,11 +61,14 @@ def look(shell: Any, code: str) -> dict[str, Any] | None:
     if name == "tail":
         tail = shell.interrupts.code()
         try:
-            tail.begin()
-            shell.interrupts.check()
-            shell.find_line_magic("tail")(arguments)
-        finally:
-            tail.end()
+            try:
+                tail.begin()
+                shell.interrupts.check()
+                shell.find_line_magic("tail")(arguments)
+            finally:
+                tail.end()
+        except KeyboardInterrupt:  # before it showed anything: uncaught, there would be no reply
+            pass
         return {}
     cell = running()
     if cell is not None:
