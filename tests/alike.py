@@ -17,10 +17,12 @@ IS_THOROUGH = bool(os.environ.get("RTCONSOLE_THOROUGH"))
 # What a console may be doing while the program does what it does.
 STATES = ("dormant", "booting", "attached", "in a cell")
 
-# Programs begin with it. What `send` is called with is sent to the program once it waits.
+# Programs begin with it. What `send` is called with is sent to the program once it waits; if it
+# is to be found asleep, in a call that goes on until then: a signal that comes just before one is
+# handled when that is over, while the main thread waits for the interpreter's lock say.
 PRELUDE = """
 import os, signal, sys, time
-def send(number): print(f"send {int(number)}", flush=True)
+def send(number, how=""): print("send", int(number), how, flush=True)
 while not os.path.exists("go"): time.sleep(0.005)
 """
 
@@ -82,9 +84,14 @@ def _serve(program: Program) -> None:
     deadline = time.monotonic() + PATIENCE
     while program.is_running():
         assert time.monotonic() < deadline, program.describe()
-        asked = [line.split()[1] for line in program.stdout.split("\n") if line.startswith("send ")]
-        for number in map(int, asked[sent:]):
-            wait_for(lambda: _main_thread(program) in "STZ", "the program to wait")
+        lines = program.stdout.split("\n")[:-1]
+        asked = [line.split()[1:] for line in lines if line.startswith("send ")]
+        for word, *how in asked[sent:]:
+            number = int(word)
+            if how:
+                wait_for(lambda: _is_asleep(program), "the program to sleep")
+            else:
+                wait_for(lambda: _main_thread(program) in "STZ", "the program to wait")
             program.signal(number)
             if number == signal.SIGSTOP:
                 wait_for(lambda: _main_thread(program) in "TZ", "the program to stop")
@@ -100,6 +107,24 @@ def _main_thread(program: Program) -> str:
     except OSError:
         return "Z"
     return text.rpartition(")")[2].split()[0]
+
+
+def _is_asleep(program: Program) -> bool:
+    """Tell whether the main thread has slept for a while, and not for the interpreter's lock.
+
+    Who waits for that wakes up each 5 ms (Python/ceval_gil.c).
+    """
+    before = _waits(program)
+    time.sleep(0.05)
+    return _main_thread(program) in "STZ" and _waits(program) == before
+
+
+def _waits(program: Program) -> str:
+    """Return how often the main thread has gone to sleep."""
+    try:
+        return status_of(program.pid, "voluntary_ctxt_switches")
+    except (OSError, KeyError):  # it has ended
+        return ""
 
 
 def status_of(pid: int, field: str) -> str:

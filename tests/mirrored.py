@@ -79,9 +79,10 @@ class Obedient:
         path = self._folder / "reports"
 
         def lines() -> list[str]:
+            was_running = self.program.is_running()  # before: it may report, and end at once
             lines = path.read_text().split("\n")[:-1] if path.exists() else []
             if len(lines) <= self._reports:
-                assert self.program.is_running(), self.program.describe()
+                assert was_running, self.program.describe()
             return lines[self._reports :]
 
         line: str = wait_for(lines, "a report")[0]
@@ -143,10 +144,21 @@ class Watch:
         while True:
             left = deadline - time.monotonic()
             assert left > 0, f"waited for {text!r} and saw {self.text(stream)[-1000:]!r}"
+            seen = len(self.messages)
             self.look(min(left, 0.5))
-            parts = [m["content"]["text"] for m in self.messages[-3:] if of(m) == stream]
-            if text in "".join(parts):
+            if len(self.messages) > seen and text in self._end(stream, len(text)):
                 return self.text(stream)
+
+    def _end(self, stream: str, size: int) -> str:
+        """Return the last message of a stream, and at least ``size`` characters before it."""
+        parts: list[str] = []  # the last one first; a line may come in any number of messages
+        for message in reversed(self.messages):
+            if of(message) == stream:
+                parts.append(message["content"]["text"])
+                size -= len(parts[-1]) if len(parts) > 1 else 0
+                if size <= 0:
+                    break
+        return "".join(reversed(parts))
 
 
 def of(message: dict[str, Any]) -> str:

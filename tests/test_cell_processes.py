@@ -249,9 +249,10 @@ def test_what_a_cell_starts_with_a_umask_can_be_terminated(launch: Launcher) -> 
 
 def test_a_signal_that_is_waited_for_goes_to_no_thread_of_a_cell(launch: Launcher) -> None:
     program = launch(
-        f"{THREADS}\n{BLOCKED}\n"
+        f"{THREADS}\n{BLOCKED}\nprint('up', flush=True)\n"
         "for n in range(101): signal.sigwait([signal.SIGUSR1]); print('got', n, flush=True)"
     )
+    program.wait_for_output("up")
     with program.client() as client:
         request = client.send(
             "while True:\n    thread = threading.Thread(target=int)\n"

@@ -23,8 +23,9 @@ WAITS = """
 import _thread, os, time
 done, x, main = False, 41, _thread.get_ident()
 print("begins", len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), flush=True)
-while not done and os.path.exists("stay"):
+while not done and os.path.exists("stay") and not os.path.exists("next"):
     time.sleep(0.005)
+if os.path.exists("next"): os.unlink("next")  # the next life stays
 print("ends", x, flush=True)
 """
 
@@ -190,9 +191,8 @@ def test_each_life_has_a_console_of_its_own_and_leaves_no_thread_or_descriptor(
         wait_for(lambda life=life: program.stdout.count("begins") > life, f"life {life}")
         keys.add(program.info["key"])
         if life < 2:
-            (program.home / "stay").unlink()
+            (program.home / "next").touch()
             wait_for(lambda life=life: program.stdout.count("ends") > life, f"the end of {life}")
-            (program.home / "stay").touch()
     with program.client() as client:  # nobody looked into the earlier ones: zmq is new here
         assert client.value("x") == 41
     leave(program)
@@ -205,7 +205,7 @@ def test_each_life_has_a_console_of_its_own_and_leaves_no_thread_or_descriptor(
 def test_a_life_after_one_that_was_looked_into_says_why_it_has_no_kernel(start: Start) -> None:
     program = start("twice")
     with program.client() as stays:
-        stays.run("done = True")
+        stays.send("done = True")
         wait_for(lambda: program.stdout.count("begins") > 1, "the second life")
         stays.send("x")  # to nobody; what would hear it is gone
     for life in (1, 2):
@@ -215,9 +215,8 @@ def test_a_life_after_one_that_was_looked_into_says_why_it_has_no_kernel(start: 
             assert reply.status == "error"
             assert "an earlier interpreter of this process" in reply.traceback
         if life == 1:
-            (program.home / "stay").unlink()
+            (program.home / "next").touch()
             wait_for(lambda: program.stdout.count("ends") > 1, "the end")
-            (program.home / "stay").touch()
     leave(program)
 
 

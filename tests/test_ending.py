@@ -184,9 +184,11 @@ def test_each_import_of_a_boot_waits_for_a_program_that_ends(launch: Launcher) -
                     seen.append((name, opened.gate.locked()))
         seen = []
         sys.meta_path.insert(0, Spy())
+        print("ready", flush=True)
         while True: time.sleep(0.01)
         """
     )
+    program.wait_for_output("ready")
     with program.client() as client:
         assert client.run("[name for name, is_held in seen if not is_held]").result == "[]"
         assert client.run("len(seen) > 100").result == "True"

@@ -14,20 +14,22 @@ def test_a_signal_that_the_program_waits_for_is_never_ours(launch: Launcher) -> 
         """
         import os, signal
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        print("blocked", flush=True)
         got = 0
         while got < 200:
             print(signal.sigwait([signal.SIGUSR1]), flush=True)
             got += 1
         """
     )
+    program.wait_for_output("blocked\n")
     with program.client() as client:
         client.run("import subprocess, os")
         client.send("while True: subprocess.run('true')")
         for sent in range(1, 201):
             program.signal(signal.SIGUSR1)
-            wait_for(lambda sent=sent: len(program.stdout.split()) >= sent, "the signal")
+            wait_for(lambda sent=sent: len(program.stdout.split()) > sent, "the signal")
     assert program.wait() == 0
-    assert program.stdout.split() == [str(int(signal.SIGUSR1))] * 200
+    assert program.stdout.split() == ["blocked", *[str(int(signal.SIGUSR1))] * 200]
 
 
 def test_a_program_that_is_ipython_itself_has_a_console_beside_it(launch: Launcher) -> None:
@@ -57,7 +59,7 @@ def test_a_program_that_is_ipython_itself_has_a_console_beside_it(launch: Launch
 def test_a_program_that_is_a_kernel_itself_has_a_console_beside_it(launch: Launcher) -> None:
     program = launch(None, "-m", "ipykernel_launcher", "-f", str(launch.home / "own.json"))
     own = launch.home / "own.json"
-    wait_for(own.exists, "the program's own kernel")
+    wait_for(lambda: own.exists() and own.read_text().endswith("}"), "the program's own kernel")
     with program.client() as client:
         from harness import Client
 
@@ -97,10 +99,12 @@ def test_modules_named_like_ours_are_the_programs(launch: Launcher, imported: li
         import sys, time
         for name in {imported}:
             __import__(name)
+        print("imported", flush=True)
         while True: time.sleep(0.01)
         """,
         cwd=launch.home,
     )
+    program.wait_for_output("imported")
     with program.client() as client:
         client.run("import sys")
         assert client.value("getattr(sys, '_imported', [])") == imported

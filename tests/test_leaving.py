@@ -289,11 +289,21 @@ def test_a_program_ends_while_a_cell_runs_for_ever(launch: Launcher) -> None:
 
 
 def test_a_program_ends_while_the_kernel_boots(launch: Launcher) -> None:
-    for delay in (0.0, 0.05, 0.1, 0.2, 0.3):
-        program = launch(f"import time, sys\ntime.sleep({delay} + 0.1)\nprint('end'); sys.exit(7)")
+    go = launch.home / "go"
+    for delay in (0.0, 0.05, 0.1, 0.2, 0.3, 0.4):
+        program = launch(
+            f"""
+            import os, time, sys
+            while not os.path.exists({str(go)!r}): time.sleep(0.005)
+            time.sleep({delay})
+            print('end'); sys.exit(7)
+            """
+        )
         with program.client(ready=False):
+            go.touch()
             assert program.wait() == 7
         assert (program.stdout, program.stderr) == ("end\n", ""), program.describe()
+        go.unlink()
 
 
 def test_a_request_that_was_just_read_at_the_end_says_nothing(launch: Launcher) -> None:

@@ -179,9 +179,11 @@ def test_all_that_a_boot_imports_is_imported_behind_the_gate(
                 seen.add(arguments[0])
                 if not console.gate.locked(): free.add(arguments[0])
         sys.addaudithook(hook)
+        print("ready", flush=True)
         while True: time.sleep(0.01)
         """
     )
+    program.wait_for_output("ready")
     with program.client() as client:
         assert client.value("{'ipykernel.ipkernel', 'rtconsole.kernel.boot'} <= seen")
         assert client.value("free") == set()

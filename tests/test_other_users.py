@@ -581,8 +581,12 @@ def test_a_kernel_gives_the_editor_a_file_and_no_options(
     terminal = attach(program, env={"EDITOR": str(editor), "PWD": str(launch.home)})
     payload = '{"source": "edit_magic", "filename": "+:!touch x", "line_number": 0}'
     terminal.type(f"get_ipython().payload_manager.write_payload({payload})\r")
-    wait_for(lambda: list(Path.cwd().glob("edited")) or (launch.home / "edited").exists(), "it")
-    found = next(p for p in (Path("edited"), launch.home / "edited") if p.exists())
+    places = Path("edited"), launch.home / "edited"
+
+    def written() -> list[Path]:
+        return [path for path in places if path.exists() and path.read_text().endswith("\n")]
+
+    found = wait_for(written, "the editor")[0]
     words = found.read_text()
     if found == Path("edited"):
         found.unlink()
