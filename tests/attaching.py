@@ -46,6 +46,8 @@ def attach(launch: Launcher) -> Iterator[Attach]:
         **size: Any,
     ) -> Terminal:
         argv = [sys.executable, "-m", "rtconsole", "attach", *options]
+        if isinstance(target, Program):
+            assert target.connection_file
         if target is not None:
             argv.append(str(target.pid) if isinstance(target, Program) else str(target))
         surroundings = launch.environment(RTCONSOLE=None, RTCONSOLE_DEBUG=None)

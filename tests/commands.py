@@ -10,14 +10,20 @@ from typing import Any
 import pytest
 from harness import PATIENCE, Launcher, Program, wait_for
 
-# A user that exists nowhere else.
-SOMEBODY = 61235
+# A user that exists nowhere else, not even in tests that run at the same time; the nine that follow
+# do not either.
+SOMEBODY = 61240 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
-# Another user's process, which can read the interpreter wherever that is.
-AS_SOMEBODY = [
-    *("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"),
-]
+
+def becoming(user: int) -> list[str]:
+    """Return the start of another user's command line: it can read the interpreter anywhere."""
+    return [
+        *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"),
+        *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"),
+    ]
+
+
+AS_SOMEBODY = becoming(SOMEBODY)
 
 needs_users = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"),
@@ -60,6 +66,24 @@ def run(
         timeout=4 * PATIENCE,
         **options,
     )
+
+
+def run_in_jupyter(
+    launch: Launcher, existing: str | Path, script: Path
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a kernel that there is, by ``jupyter run``."""
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-m", "jupyter", "run", "--existing", existing, script],
+            env=launch.environment(RTCONSOLE=None),
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+        if "Kernel died" not in done.stderr:  # which it takes it for where it is starved
+            break
+    return done
 
 
 def complaint(done: "subprocess.CompletedProcess[str]") -> str:

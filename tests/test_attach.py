@@ -1,10 +1,12 @@
 """``rtconsole attach`` typed into as a person would: cells, output, interrupts, leaving."""
 
+import os
 import re
 import signal
 import stat
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from attaching import Attach, attach, has, speaker
@@ -98,11 +100,14 @@ def test_what_a_stuck_program_said_last_is_shown(launch: Launcher, attach: Attac
         print("giving up", file=sys.stderr)
         lock = threading.Lock()
         lock.acquire()
+        open("stuck", "w").close()
         lock.acquire()
         print("never")
         """,
         env={"RTCONSOLE_HISTORY": "40"},
+        cwd=launch.home,
     )
+    wait_for((launch.home / "stuck").exists, "the program to get stuck")
     terminal = attach(program)
     terminal.expect(r"^\(said before:\)\n(│.*\n)*│ retry 1\n│ retry 2\n┃ giving up$")
     assert not has(terminal, "long ago")
@@ -315,6 +320,11 @@ def test_an_exec_into_another_program_with_a_console_is_told(
     terminal.expect(rf"^If that has a console, too: rtconsole attach {program.pid}$")
 
 
+def let_go(fifo: Path) -> None:
+    """End the call into C in which a program opens a pipe that had no writer."""
+    os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+
+
 def test_a_stopped_program_is_told_of_and_recovers(counter: Program, attach: Attach) -> None:
     terminal = attach(counter)
     counter.signal(signal.SIGSTOP)
@@ -322,10 +332,12 @@ def test_a_stopped_program_is_told_of_and_recovers(counter: Program, attach: Att
     counter.signal(signal.SIGCONT)
     terminal.expect("answers again")
     # one thread keeps the interpreter, as a long call into C may
-    terminal.enter("import ctypes; hold = ctypes.PyDLL(None).sleep; hold(5)")
+    os.mkfifo(fifo := counter.home / "fifo")
+    terminal.enter(f"import ctypes; ctypes.PyDLL(None).open(b'{fifo}', 0) > 2")
     terminal.expect("does not answer: something in it holds the interpreter")
-    terminal.expect(r"answers again")
-    terminal.expect(r"^Out\[\d\]: 0")
+    let_go(fifo)
+    wait_for(lambda: terminal.text.count("answers again") == 2, "it to answer again")
+    terminal.expect(r"^Out\[\d\]: True")
 
 
 def test_a_held_interpreter_is_told_of_though_nothing_was_asked(
@@ -333,19 +345,20 @@ def test_a_held_interpreter_is_told_of_though_nothing_was_asked(
 ) -> None:
     program = launch(
         """
-        import ctypes, time
-        hold = ctypes.PyDLL(None).sleep
-        seconds = 0
-        while True:
-            now, seconds = seconds, 0
-            if now: hold(now)
-            time.sleep(0.01)
-        """
+        import ctypes, os, time
+        while not os.path.exists("hold"): time.sleep(0.01)
+        ctypes.PyDLL(None).open(b"fifo", os.O_RDONLY)
+        time.sleep(60)
+        """,
+        cwd=launch.home,
     )
+    os.mkfifo(fifo := launch.home / "fifo")
     terminal = attach(program)
-    terminal.enter("seconds = 8")
-    terminal.expect(r"In\[2\]:")
+    terminal.enter("6 * 7")
+    terminal.expect_prompt(r"In\[2\]:$")
+    (launch.home / "hold").touch()
     terminal.expect("does not answer: something in it holds the interpreter")
+    let_go(fifo)
     terminal.expect(r"answers again")
 
 

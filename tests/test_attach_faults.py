@@ -226,7 +226,7 @@ def test_an_answer_that_arrives_while_something_is_sent_is_read(counter: Program
             await asyncio.sleep(0)
             time.sleep(0.02)  # it arrives, and nobody has looked
             _, second = connection.send(channel, "connect_request", {})
-            await asyncio.wait_for(asyncio.gather(first, second), 5)
+            await asyncio.wait_for(asyncio.gather(first, second), PATIENCE)
         await connection.close()
 
     asyncio.run(converse())

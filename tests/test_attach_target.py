@@ -65,6 +65,7 @@ def test_where_none_runs_it_says_how_to_start_one(alone: Callable[[str], Termina
 def test_a_name_and_a_file_will_do(launch: Launcher, attach: Attach) -> None:
     one = launch(SLEEPER, name="zoë.py")
     two = launch(SLEEPER, name="other.py")
+    assert one.connection_file
     assert two.connection_file
     attach("zoë").expect_prompt(rf"^zoë.py {one.pid} In:$")
     attach(two.connection_file).expect_prompt(rf"^other.py {two.pid} In:$")
@@ -90,7 +91,7 @@ def test_one_of_several_is_picked(launch: Launcher, attach: Attach) -> None:
     wait_for(lambda: "third.py" not in terminal.text, "the list to be without it")
     terminal.type("with=arg")
     terminal.expect(rf"^> +{second.pid} ")
-    assert "first.py" not in terminal.text
+    wait_for(lambda: "first.py" not in terminal.text, "the list to be without it")
     terminal.type("zzz")
     terminal.expect("none matches")
     terminal.type("\x7f\x7f\x7f")

@@ -145,10 +145,11 @@ def test_stack_tells_what_all_threads_do(launch: Launcher, how: str) -> None:
         def block():
             {source}
 
+        print("there", flush=True)
         block()
         """
     )
-    assert program.connection_file
+    program.wait_for_output("there")
     done = run(launch, "stack", str(program.pid))
     assert (done.returncode, done.stderr) == (0, ""), done
     blocks = done.stdout.split("\n\n")

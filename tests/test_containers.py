@@ -55,7 +55,8 @@ def listed(launch: Launcher) -> list[dict[str, Any]]:
     rows = json.loads(done.stdout)
     for row in rows:  # by way of /proc/<pid>/root, if it has mounts of its own
         row["connection_file"] = re.sub("^/proc/[0-9]+/root", "", row["connection_file"])
-        del row["cpu_percent"], row["rss"]
+        # and without what changes: the last client may just be leaving
+        del row["cpu_percent"], row["rss"], row["clients"], row["state"]
     return [row for row in rows if row["connection_file"].startswith(f"{launch.home}/")]
 
 

@@ -75,7 +75,7 @@ def test_a_breakpoint_stops_the_cell_and_not_the_program(launch: Launcher) -> No
         reply, asked = converse(client, "stops(1)", "p n", "p t > 0", "c")
         assert (asked, reply.result) == (["(Pdb) "] * 3, "2")
         assert "\n1\n" in plain(reply.stdout)
-        assert client.value("t") > before
+        wait_for(lambda: client.value("t") > before, "the program to go on")
     assert (program.stdout, program.stderr) == ("", "")
 
 

@@ -154,6 +154,7 @@ def test_a_process_with_a_console(launch: Launcher) -> None:
     assert (bad, "dormant, 0 clients attached" in good) == ("", True)
     wait_for_status(program, "dormant 0")
     with program.client():
+        wait_for_status(program, "idle 1")
         good, bad = of(launch, program.pid)
         assert (bad, "active, 1 client attached" in good) == ("", True)
         assert "it answers (in " in good

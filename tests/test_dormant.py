@@ -110,7 +110,7 @@ def test_a_busy_program_is_no_dead_kernel(launch: Launcher) -> None:
     with program.client() as client:  # which gives up when the heartbeat is silent
         first = client.value("n")
         wait_for(lambda: client.value("n") > first, "the program to go on")
-        assert client.kernel.hb_channel.is_beating()
+        wait_for(client.kernel.hb_channel.is_beating, "the heartbeat")
 
 
 @pytest.mark.parametrize("name", ["settrace", "setprofile"])

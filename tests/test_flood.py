@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from commands import run_in_jupyter
 from harness import PATIENCE, Client, Launcher, wait_for
 from mirrored import BUFFERS_ARE_SAFE, Obedient, Watch, flood, loyal, memory, watching
 
@@ -63,19 +64,17 @@ def test_every_kind_of_client_gets_in_during_a_flood(launch: Launcher) -> None:
         assert seen == list(range(seen[0], seen[-1] + 1))
     script = launch.script("print('from a script', n > 0)", "cell.py")
     notebook = launch.script(NOTEBOOK, "notebook.py")
-    for command in (
-        ["-m", "jupyter", "run", "--existing", str(program.pid), str(script)],
-        [str(notebook), str(program.connection_file)],
-    ):
-        ran = subprocess.run(
-            [sys.executable, *command],
-            env=launch.environment(RTCONSOLE=None),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "from a script True\n" in ran.stdout, ran
+    ran = run_in_jupyter(launch, str(program.pid), script)
+    assert "from a script True\n" in ran.stdout, ran
+    ran = subprocess.run(
+        [sys.executable, str(notebook), str(program.connection_file)],
+        env=launch.environment(RTCONSOLE=None),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "from a script True\n" in ran.stdout, ran
 
 
 def numbers(text: str) -> list[int]:
@@ -308,6 +307,7 @@ def test_a_print_from_anywhere_during_a_flood_neither_waits_nor_is_lost(launch: 
 def test_a_fork_during_a_flood_takes_no_output_along(launch: Launcher) -> None:
     obedient = Obedient(launch, flood())
     program = obedient.program
+    folder = launch.home / "obedient0"
     with watching(program) as watch:
         obedient.do("thread = threading.Thread(target=flood); thread.start()")
         watch.wait_for("line 1000\n")
@@ -333,6 +333,8 @@ def test_a_fork_during_a_flood_takes_no_output_along(launch: Launcher) -> None:
             for n, pid in enumerate(children):
                 path = program.connection_file_of(pid)
                 wait_for(path.exists, f"{path}")
+                log = folder / f"child{n}"
+                wait_for(lambda log=log: log.exists() and "child" in log.read_text(), f"{log}")
                 if n:
                     continue
                 child = Client(path).ready()
@@ -353,7 +355,6 @@ def test_a_fork_during_a_flood_takes_no_output_along(launch: Launcher) -> None:
         finally:
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
-    folder = launch.home / "obedient0"
     # after what waited in the stream's buffer when it forked
     assert (folder / "child0").read_text().endswith("child 0 []\nown\n")
     assert (folder / "child4").read_text().endswith("child 4 []\n")

@@ -50,6 +50,7 @@ linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="read
 
 fuzz = settings(
     max_examples=EXAMPLES,
+    derandomize=MESSAGES < 100_000,  # else others each time
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

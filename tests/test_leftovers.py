@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Launcher, Program, wait_for
@@ -21,11 +23,13 @@ def of(pid: int) -> set[str]:
     return {f"kernel-rt-{pid}.json", *(f"{pid}-{number}" for number in range(1, 6))}
 
 
-def killed(launch: Launcher) -> int:
-    """Start a program, kill it, and return its pid."""
+def killed(launch: Launcher, change: Callable[[dict[str, Any]], None] = lambda info: None) -> int:
+    """Start a program, change what its file says, kill it, and return its pid."""
     for _ in range(5):
         program = launch("import time\ntime.sleep(60)", name="killed.py")
-        assert program.connection_file
+        path, info = program.connection_file, program.info
+        change(info)
+        path.write_text(json.dumps(info))
         program.signal(signal.SIGKILL)
         program.wait()
         if of(program.pid) <= left(program):  # else a list of another test's was there first
@@ -79,20 +83,16 @@ def test_a_program_that_ends_removes_what_a_killed_one_left_and_nothing_else(
     living = launch(f"import os, time\n{ENDS}", name="living.py", cwd=launch.home)
     assert living.connection_file
     killed(launch)
-    # each at once: a list of another test's may remove what a dead process left, too
-    path = living.connection_file_of(elsewhere := killed(launch))
-    info = json.loads(path.read_text())
-    info["rtconsole"]["machine"] = "another machine"
-    path.write_text(json.dumps(info))
+    elsewhere = killed(launch, lambda info: info["rtconsole"].update(machine="another machine"))
     # somebody listens at the address: in a container, where the pid is another's
-    path = living.connection_file_of(other := killed(launch))
-    info = json.loads(path.read_text())
-    path.write_text(json.dumps({**info, "ip": living.info["ip"]}))
+    other = killed(launch, lambda info: info.update(ip=living.info["ip"]))
     # killed before it had written the file, and while it did; another one is at it still
     path = living.connection_file_of(killed(launch))
-    path = path.rename(path.with_name(f".{path.name}.1.tmp"))
-    (path.parent / "external_kernels" / path.name[1:-6]).unlink(missing_ok=True)
-    os.utime(path, (0, 0))
+    (path.parent / "external_kernels" / path.name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # a list of another test's may have been there first
+    unfinished = path.with_name(f".{path.name}.1.tmp")
+    unfinished.touch()
+    os.utime(unfinished, (0, 0))
     begun = path.with_name(".kernel-rt-1.json.1.tmp")
     begun.touch()
     (living.runtime_dir / "kernel-rt-.json").touch()

@@ -227,7 +227,8 @@ def test_a_program_that_drops_its_privileges_forks_as_without_us(
     source = """
         import os, sys
         import warnings, traceback, linecache, tokenize  # while they can be read
-        os.setgroups([]); os.setresgid(61236, 61236, 61236); os.setresuid(61236, 61236, 61236)
+        os.setgroups([]); user = int(sys.argv[1])
+        os.setresgid(user, user, user); os.setresuid(user, user, user)
         for _ in range(2):
             pid = os.fork()
             if pid == 0:
@@ -236,7 +237,8 @@ def test_a_program_that_drops_its_privileges_forks_as_without_us(
             print(os.waitpid(pid, 0)[1], flush=True)
         sys.exit(3)
         """
-    expected = launch(source, env={"RTCONSOLE": None})
+    user = str(SOMEBODY + 3)
+    expected = launch(source, user, env={"RTCONSOLE": None})
     assert (expected.wait(), expected.stderr) == (3, "")
     env = {"TMPDIR": "/proc/none"}
     if not is_readable:  # what is imported when a program first forks cannot be, then
@@ -244,7 +246,7 @@ def test_a_program_that_drops_its_privileges_forks_as_without_us(
         private.mkdir(0o700)
         shutil.copytree(Path(rtconsole.__file__).parent, private / "rtconsole")
         env["PYTHONPATH"] = str(private)
-    program = launch(source, env=env)
+    program = launch(source, user, env=env)
     assert (program.wait(), program.stdout, program.stderr) == (3, expected.stdout, "")
 
 

@@ -224,9 +224,8 @@ def test_watch_needs_a_terminal_and_no_json(launch: Launcher) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(launch: Launcher) -> None:
-    killed, lives = ready(launch, SLEEP), ready(launch, SLEEP, name="lives.py")
-    path, info = killed.connection_file, killed.info
-    runtime = path.parent
+    lives = ready(launch, SLEEP, name="lives.py")
+    runtime = lives.connection_file.parent
     foreign = [
         runtime / "kernel-12345.json",
         runtime / "kernel-rt-.json",
@@ -235,15 +234,21 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(launch: Launcher
     ]
     damaged = runtime / "kernel-rt-4194303.json"  # a pid that no process has
     elsewhere = runtime / "kernel-rt-4194302.json"
-    text = path.read_text()
+    text, info = lives.connection_file.read_text(), lives.info
     for other in foreign:
         other.write_text(text)
     damaged.write_text(text[:100])
     told = {**info, "rtconsole": {**info["rtconsole"], "pid": 4194302, "machine": "another"}}
     elsewhere.write_text(json.dumps(told))
-    killed.stop()
-    sockets = [Path(f"{info['ip']}-{number}") for number in range(1, 6)]
-    assert all(one.exists() for one in sockets)
+    for _ in range(5):
+        killed = ready(launch, SLEEP)
+        path, ip = killed.connection_file, killed.info["ip"]
+        sockets = [Path(f"{ip}-{number}") for number in range(1, 6)]
+        killed.stop()
+        if all(map(Path.exists, [path, *sockets])):
+            break  # else a list of another test's has removed them, as it should
+    else:
+        pytest.fail("a killed process leaves nothing to be removed")
     assert set(listed(launch)) == {lives.pid}
     assert not path.exists()
     assert not (runtime / "external_kernels" / path.name).exists()

@@ -22,7 +22,7 @@ import zmq
 from attaching import Attach, attach  # noqa: F401
 from commands import AS_SOMEBODY, SOMEBODY, needs_users, run
 from harness import Client, Launcher, Program, wait_for
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire import CHANNELS, greeting
 
@@ -631,7 +631,12 @@ def assert_read_or_refused(path: Path) -> None:
     assert 0 < told.pid < 1 << 31
 
 
-@settings(max_examples=200, deadline=None)
+@settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # on a busy machine
+)
 @given(
     changes=st.dictionaries(st.sampled_from(list(GOOD)), json_values, max_size=2),
     about=st.dictionaries(

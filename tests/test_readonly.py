@@ -1,7 +1,5 @@
 """RTCONSOLE_READONLY: clients see all that can be seen, and run nothing."""
 
-import subprocess
-import sys
 from typing import Any
 
 import commands
@@ -55,7 +53,9 @@ while True:
 
 @pytest.fixture
 def program(launch: Launcher) -> Program:
-    return launch(LOUD, str(launch.home / "speak"), env={"RTCONSOLE_READONLY": "1"})
+    program = launch(LOUD, str(launch.home / "speak"), env={"RTCONSOLE_READONLY": "1"})
+    program.wait_for_output("up\n")
+    return program
 
 
 def ask(client: Client, kind: str, **content: Any) -> dict[str, Any]:
@@ -227,21 +227,6 @@ def test_each_frontend_shows_one_clear_line(
     terminal.enter("exit")
     assert terminal.wait() == 0
     script = launch.script("number = 42", "cell.py")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "jupyter",
-            "run",
-            "--existing",
-            str(program.connection_file),
-            script,
-        ],
-        env=launch.environment(RTCONSOLE=None),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = commands.run_in_jupyter(launch, program.connection_file, script)
     assert done.returncode == 1
     assert f"CellRefused: {REASON}" in done.stdout + done.stderr, done

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from commands import argv, needs_users, run, status, wait_for_status
+from commands import SOMEBODY, argv, becoming, needs_users, run, status, wait_for_status
 from harness import Launcher, Program, wait_for
 from terminal import Terminal
 
@@ -118,11 +118,8 @@ def test_a_bar_shows_on_a_terminal_when_it_takes_long(launch: Launcher) -> None:
         terminal.close()
 
 
-CROWD = 61236  # a user of whom nobody else has processes
-AS_CROWD = [
-    *("setpriv", f"--reuid={CROWD}", f"--regid={CROWD}", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"),
-]
+CROWD = SOMEBODY + 2  # a user of whom nobody else has processes
+AS_CROWD = becoming(CROWD)
 
 
 @needs_users

@@ -118,5 +118,5 @@ def test_writing_it_does_not_make_it_the_file_that_was_read_last(launch: Launche
     with program.client() as client:
         os.utime(path, (1000, 2000))  # `jupyter console --existing` goes by the first
         client.run("1")
-        assert path.stat().st_mtime > 2000
+        wait_for(lambda: path.stat().st_mtime > 2000, "it to be written")
         assert path.stat().st_atime == 1000
