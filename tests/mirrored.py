@@ -136,9 +136,9 @@ class Watch:
         parts = [m["content"]["text"] for m in self.messages if of(m) == stream]
         return "".join(parts)
 
-    def wait_for(self, text: str, stream: str = "stdout") -> str:
+    def wait_for(self, text: str, stream: str = "stdout", patience: float = PATIENCE) -> str:
         """Take messages until ``text`` has been seen, and return all that stream's text."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         if text in self.text(stream):
             return self.text(stream)
         while True:

@@ -286,16 +286,18 @@ def test_a_client_has_no_number_that_the_program_closed_just_before_it_came(
     assert rounds > 9
     # libzmq was told of somebody, and on a busy machine did not get to it while numbers were held;
     # it was half of them
-    assert clients <= min(late, 3)
+    assert clients <= min(late, max(3, rounds // 8))
 
 
-# Has the program know how often libzmq has accepted nobody while numbers were held for it.
+# Has the program know how often somebody still waits for libzmq when numbers have been held for it;
+# what it accepts has its number before it is no longer waited for: accept(2).
 COUNT_LATE = """
 from rtconsole.kernel import atonce
-def meanwhile(*arguments, inner=atonce.AtOnce.meanwhile):
-    is_in = inner(*arguments)
-    if not is_in: late.append(arguments)
-    return is_in
+def meanwhile(self, begin, end, *arguments, inner=atonce.AtOnce.meanwhile):
+    def end_and_look():
+        end()
+        if self.is_readable(begin.args[2]): late.append(begin)
+    return inner(self, begin, end_and_look, *arguments)
 atonce.AtOnce.meanwhile = meanwhile
 """
 
