@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import jupyter_kernel_test
 import pytest
-from harness import Client, Launcher
+from harness import PATIENCE, Client, Launcher
+from jupyter_kernel_test.msgspec_v5 import validate_message
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def attached(running: Any) -> Any:
     client = Client(running.connection_file).ready()
     TestProtocol.kc = client.kernel
+    # the suite waits a tenth of a second for what has to come, on a busy machine too
+    iopub, get = client.kernel.iopub_channel, client.kernel.iopub_channel.get_msg
+    iopub.get_msg = lambda timeout=None: get(timeout=PATIENCE)
     yield
     client.close()
 
@@ -71,6 +75,17 @@ class TestProtocol(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
     supported_history_operations = ("tail", "search")
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
+
+    def flush_channels(self) -> None:
+        """Take all that came of earlier requests; the suite waits for silence of any reason."""
+        request = self.kc.kernel_info()
+        for get in (self.kc.get_shell_msg, self.kc.get_iopub_msg):
+            is_last = False
+            while not is_last:
+                message = get(timeout=PATIENCE)
+                validate_message(message)
+                state = message["content"].get("execution_state", "idle")
+                is_last = message["parent_header"].get("msg_id") == request and state == "idle"
 
     @classmethod
     def setUpClass(cls) -> None:
