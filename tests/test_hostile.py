@@ -317,7 +317,7 @@ def test_a_captured_message_is_served_once_by_whichever_connection_and_channel(
     request = wire.request(program.info["key"], *EVIL)
     with program.client() as client:
         for number, channel in enumerate(["control", "shell", "control", "stdin", "shell"]):
-            with wire.connect(program.info, channel) as sock:
+            with wire.connect(program.info, channel, PATIENCE) as sock:
                 wire.shake_hands(sock, channel)
                 sock.sendall(wire.multipart(request))
                 if not number:
@@ -340,7 +340,7 @@ def test_a_captured_message_is_nothing_to_a_console_that_is_opened_anew(launch: 
         assert client.value("ran") == []
     obedient.do("rtconsole.stop_console()\nrtconsole.start_console()")
     assert program.info["key"] != old["key"]
-    with program.client() as client, wire.connect(program.info, "shell") as sock:
+    with program.client() as client, wire.connect(program.info, "shell", PATIENCE) as sock:
         wire.shake_hands(sock, "shell")
         sock.sendall(wire.multipart(wire.request(old["key"], *EVIL)))
         sock.sendall(wire.multipart(wire.request(program.info["key"], *QUESTION)))
