@@ -291,7 +291,7 @@ def test_a_child_that_a_greenlet_program_forks_has_a_console_of_its_own(
     program = start(library, "early", source=FORKS)
     if attached:
         with program.client() as client:
-            assert client.run("role").result == "'parent'"
+            wait_for(lambda: client.run("role").result == "'parent'", "the program to begin")
             (launch.home / "flag").touch()
             child = wait_for(lambda: client.value("globals().get('child')"), "the fork")
     else:
@@ -339,8 +339,8 @@ def test_patching_while_the_kernel_boots_breaks_neither(
         eventlet.monkey_patch()
     # what the kernel imports too, perhaps at this moment
     import asyncio, concurrent.futures, json, logging, queue, socket, sqlite3, ssl, urllib.request
-    print("imported", flush=True)
     stop = False
+    print("imported", flush=True)
     while not stop:
         time.sleep(0.01)
     """
