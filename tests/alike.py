@@ -89,40 +89,40 @@ def _serve(program: Program) -> None:
         for word, *how in asked[sent:]:
             number = int(word)
             if how:
-                wait_for(lambda: _is_asleep(program), "the program to sleep")
+                wait_for(lambda: is_asleep(program.pid), "the program to sleep")
             else:
-                wait_for(lambda: _main_thread(program) in "STZ", "the program to wait")
+                wait_for(lambda: _main_thread(program.pid) in "STZ", "the program to wait")
             program.signal(number)
             if number == signal.SIGSTOP:
-                wait_for(lambda: _main_thread(program) in "TZ", "the program to stop")
+                wait_for(lambda: _main_thread(program.pid) in "TZ", "the program to stop")
                 program.signal(signal.SIGCONT)
             sent += 1
         time.sleep(0.003)
 
 
-def _main_thread(program: Program) -> str:
+def _main_thread(pid: int) -> str:
     """Return the state of the main thread: R, S, T, Z and so on (proc(5))."""
     try:
-        text = Path(f"/proc/{program.pid}/task/{program.pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/task/{pid}/stat").read_text()
     except OSError:
         return "Z"
     return text.rpartition(")")[2].split()[0]
 
 
-def _is_asleep(program: Program) -> bool:
-    """Tell whether the main thread has slept for a while, and not for the interpreter's lock.
+def is_asleep(pid: int) -> bool:
+    """Tell whether a main thread has slept for a while, and not for the interpreter's lock.
 
     Who waits for that wakes up each 5 ms (Python/ceval_gil.c).
     """
-    before = _waits(program)
+    before = _waits(pid)
     time.sleep(0.05)
-    return _main_thread(program) in "STZ" and _waits(program) == before
+    return _main_thread(pid) in "STZ" and _waits(pid) == before
 
 
-def _waits(program: Program) -> str:
+def _waits(pid: int) -> str:
     """Return how often the main thread has gone to sleep."""
     try:
-        return status_of(program.pid, "voluntary_ctxt_switches")
+        return status_of(pid, "voluntary_ctxt_switches")
     except (OSError, KeyError):  # it has ended
         return ""
 

@@ -225,6 +225,22 @@ class Program:
         """The folder of each thread under /proc."""
         return sorted(Path(f"/proc/{self.pid}/task").iterdir())
 
+    def rests(self) -> bool:
+        """Tell whether no thread but the main one runs, for a tenth of a second."""
+        before = self._switches()
+        time.sleep(0.1)
+        return before is not None and self._switches() == before
+
+    def _switches(self) -> list[str] | None:
+        """Return how often the other threads were switched from (proc(5)); None if one runs."""
+        try:
+            tasks = [task for task in self.task_folders() if task.name != str(self.pid)]
+            lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+        except (FileNotFoundError, ProcessLookupError):  # one has just ended
+            return None
+        runs = any(line.startswith("State:\tR") for line in lines)
+        return None if runs else [line for line in lines if "voluntary" in line]
+
     def is_running(self) -> bool:
         return self.process.poll() is None
 

@@ -7,10 +7,11 @@ import signal
 import sys
 import time
 
+import alike
 import pytest
 from attaching import Attach, has
 from attaching import attach as attach
-from harness import PATIENCE, Launcher, Program
+from harness import PATIENCE, Launcher, Program, wait_for
 from terminal import Terminal
 
 # A pager that takes the terminal until a line is typed, whatever else is pressed.
@@ -120,6 +121,8 @@ def test_what_is_pressed_in_a_pager_is_the_pagers(
     terminal.expect("paged INT$")
     terminal.press("c-\\")
     terminal.expect("paged QUIT$")
+    # the console hears of both, too: before the pager ends, or they were meant for it
+    wait_for(lambda: alike.is_asleep(terminal.process.pid), "the console to have heard")
     terminal.press("enter")
     terminal.expect_prompt(r"In\[2\]: argparse$")
     terminal.press("c-c")

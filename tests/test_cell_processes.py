@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 LOOP = """
 if __name__ == "__main__":
     import time
-    while True: time.sleep(0.01)
+    time.sleep(600)
 """
 
 # Tells what a process has inherited: blocked and ignored signals, open descriptors, and more.
@@ -217,7 +217,10 @@ BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"
 def test_a_thread_that_a_cell_starts_blocks_what_the_main_thread_does(
     launch: Launcher, before: str
 ) -> None:
-    program = launch(f"{THREADS}\n{before}\nmain = blocked()\nwhile True: time.sleep(0.01)")
+    # asleep: what it blocks is not known while it waits for a processor, on a busy machine
+    asleep = "main = blocked()\nprint('up', flush=True)\ntime.sleep(600)"
+    program = launch(f"{THREADS}\n{before}\n{asleep}")
+    program.wait_for_output("up")
     with program.client() as client:
         assert client.value("pool.submit(blocked).result()") == client.value("main")
         client.run("said = []\nthreading.Thread(target=lambda: said.append(blocked())).start()")
@@ -229,21 +232,23 @@ def test_a_thread_that_a_cell_starts_blocks_what_the_main_thread_does(
 def test_what_a_pools_worker_starts_can_be_terminated_though_a_cell_started_the_worker(
     launch: Launcher,
 ) -> None:
+    os.mkfifo(launch.home / "go")
     program = launch(
-        THREADS + "import os\n"
-        "while not os.path.exists('go'): time.sleep(0.01)\n"
+        THREADS + "print('up', flush=True)\n"
+        "open('go').read()\n"  # asleep, as above
         "print(pool.submit(end_one).result())",
         cwd=launch.home,
     )
+    program.wait_for_output("up")
     with program.client() as client:
         client.run("pool.submit(int).result()")
-    (launch.home / "go").touch()
+    (launch.home / "go").write_text("go")
     assert program.wait() == 0, program.describe()
-    assert program.stdout == f"{-signal.SIGTERM}\n"
+    assert program.stdout == f"up\n{-signal.SIGTERM}\n"
 
 
 def test_what_a_cell_starts_with_a_umask_can_be_terminated(launch: Launcher) -> None:
-    with launch(THREADS + "while True: time.sleep(0.01)").client() as client:
+    with launch(THREADS + "time.sleep(600)").client() as client:
         assert client.value("end_one(umask=0o22)") == -signal.SIGTERM
 
 

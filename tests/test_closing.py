@@ -254,7 +254,7 @@ def test_a_client_has_no_number_that_the_program_closed_just_before_it_came(
         """
         import os, time
         while not os.path.exists("begin"): time.sleep(0.01)
-        rounds, clients, late = 0, 0, []
+        rounds, clients = 0, 0
         while not os.path.exists("end"):
             number = os.dup(0)
             os.close(number)
@@ -262,12 +262,11 @@ def test_a_client_has_no_number_that_the_program_closed_just_before_it_came(
             rounds += 1
             try: clients += "socket:" in os.readlink(f"/proc/self/fd/{number}")
             except OSError: pass
-        print(rounds, clients, len(late))
+        print(rounds, clients)
         """,
         cwd=launch.home,
     )
     with program.client() as client:
-        assert client.run(COUNT_LATE).status == "ok"
         wait_for(lambda: not holds_numbers(program.pid), "the numbers to be let go")
         (launch.home / "begin").touch()
         info = json.loads(program.connection_file.read_text())
@@ -282,24 +281,11 @@ def test_a_client_has_no_number_that_the_program_closed_just_before_it_came(
             assert client.run("2").result == "2"
     (launch.home / "end").touch()
     assert program.wait() == 0, program.describe()
-    rounds, clients, late = map(int, program.stdout.split())
+    rounds, clients = map(int, program.stdout.split())
     assert rounds > 9
-    # libzmq was told of somebody, and on a busy machine did not get to it while numbers were held;
-    # it was half of them
-    assert clients <= min(late, max(3, rounds // 8))
-
-
-# Has the program know how often somebody still waits for libzmq when numbers have been held for it;
-# what it accepts has its number before it is no longer waited for: accept(2).
-COUNT_LATE = """
-from rtconsole.kernel import atonce
-def meanwhile(self, begin, end, *arguments, inner=atonce.AtOnce.meanwhile):
-    def end_and_look():
-        end()
-        if self.is_readable(begin.args[2]): late.append(begin)
-    return inner(self, begin, end_and_look, *arguments)
-atonce.AtOnce.meanwhile = meanwhile
-"""
+    # On a busy machine libzmq may not get to it while numbers are held, and the program may be in
+    # close(2) when they begin to be; it was half of them.
+    assert clients <= max(3, rounds // 8)
 
 
 def test_nothing_of_the_program_runs_while_a_client_is_let_in(launch: Launcher) -> None:

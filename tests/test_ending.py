@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 import pytest
-from harness import Launcher, Program
+from harness import Launcher, Program, wait_for
 
 # Objects of all kinds that speak when they end, by the names of their module; and files,
 # in cycles, whose text is still in the buffer.
@@ -126,7 +126,9 @@ def test_objects_end_as_without_a_visit(
     with program.client() as client:
         for code in CELLS:
             client.run(code)
-        (launch.home / "end").touch()  # by no cell, which would still run; the client is there
+        # by no cell, which would still run, and keep what it names; the client is there
+        wait_for(program.rests, "the last cell to be over")
+        (launch.home / "end").touch()
         assert Ending(program) == plain
 
 
@@ -135,6 +137,7 @@ def test_what_only_the_console_has_ends_too(launch: Launcher) -> None:
     with program.client() as client:
         client.run("cycle('result')")
         client.run("raise ValueError(cycle('error'))")
+        wait_for(program.rests, "the cell to be over")
         (launch.home / "end").touch()
         ending = Ending(program)
     assert {"end of result True", "end of error True"} <= set(ending.stdout)
@@ -167,6 +170,7 @@ def test_objects_end_as_without_a_visit_after(launch: Launcher, last: str) -> No
     program = start(launch, True, last=last)
     with program.client() as client:
         client.run("a")
+        wait_for(program.rests, "the cell to be over")
         (launch.home / "end").touch()
         assert Ending(program) == plain
 

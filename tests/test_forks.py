@@ -6,7 +6,6 @@ import os
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import alike
@@ -761,22 +760,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         str(flag := launch.home / "flag"),
     )
 
-    def switches() -> list[str]:
-        tasks = [task for task in program.task_folders() if task.name != str(program.pid)]
-        lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
-        return [line for line in lines if "voluntary" in line]
-
-    def rests() -> bool:
-        try:
-            before = switches()
-            time.sleep(0.1)
-            return switches() == before
-        except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            return False
-
     with program.client() as client:
         assert client.run("child = None").status == "ok"
-        wait_for(rests, "a kernel at rest")  # a lock held at such a fork is held for ever
+        wait_for(program.rests, "a kernel at rest")  # a lock held at such a fork is held for ever
         flag.touch()
         program.wait_for_output("\n")
         path = program.connection_file_of(int(program.stdout))

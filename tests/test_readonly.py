@@ -182,6 +182,19 @@ def test_cells_that_only_look(program: Program, launch: Launcher) -> None:
         assert client.finish(tail).status == "ok"
 
 
+def test_a_tail_that_is_interrupted_at_any_moment_is_answered(program: Program) -> None:
+    with program.client() as client:
+
+        def is_answered() -> bool:
+            client.interrupt()  # again, since the first one may have come too soon
+            return client.kernel.shell_channel.msg_ready()
+
+        for _ in range(60):
+            tail = client.send("%tail")
+            wait_for(is_answered, "a reply")
+            assert client.finish(tail).status == "ok"
+
+
 def speak(launch: Launcher) -> None:
     """Have the program print a line."""
     launch.home.joinpath("speak").touch()

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -71,11 +72,11 @@ class OutputMagics(Magics):
         output = self.shell.kernel.output
         chooser = Chooser(pattern, stream)
         tail = Tail(running.parent, running.process, chooser.choose)
-        for name, text in _last(output.recorder.kept(), int(lines or 0)):
-            running.write(name, chooser.choose(Piece(name, None, text)))
-        output.publisher.tails.append(tail)
-        end = None if seconds is None else monotonic() + seconds
-        try:
+        try:  # from here on it shows something: an interrupt ends it well
+            for name, text in _last(output.recorder.kept(), int(lines or 0)):
+                running.write(name, chooser.choose(Piece(name, None, text)))
+            output.publisher.tails.append(tail)
+            end = None if seconds is None else monotonic() + seconds
             while end is None or monotonic() < end:
                 # in pieces, since it may not be the cell's sleep: see rtconsole.native
                 left = cell.NAP if end is None else end - monotonic()
@@ -83,7 +84,8 @@ class OutputMagics(Magics):
         except KeyboardInterrupt:
             pass
         finally:
-            output.publisher.tails.remove(tail)
+            with suppress(ValueError):  # it was interrupted before that
+                output.publisher.tails.remove(tail)
             for name, text in chooser.rest():
                 running.write(name, text)
 
