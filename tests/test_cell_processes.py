@@ -248,7 +248,9 @@ def test_what_a_pools_worker_starts_can_be_terminated_though_a_cell_started_the_
 
 
 def test_what_a_cell_starts_with_a_umask_can_be_terminated(launch: Launcher) -> None:
-    with launch(THREADS + "time.sleep(600)").client() as client:
+    program = launch(THREADS + "print('up', flush=True)\ntime.sleep(600)")  # asleep, as above
+    program.wait_for_output("up")
+    with program.client() as client:
         assert client.value("end_one(umask=0o22)") == -signal.SIGTERM
 
 
