@@ -49,6 +49,11 @@ _STANDARD_ZIP = "python{}{}.zip".format(*sys.version_info[:2])
 # they import is used (PEP 810). Ours are not: it may be used at any moment then, by any thread.
 _IMPORTERS = "__import__", "__lazy_import__"
 
+# Deferred in any case: of the program's alone when they are run. ``six``, which ``dateutil`` imports
+# up to 2.9, leaves a finder on ``sys.meta_path`` for good.
+_ANYBODYS = frozenset(["_strptime"])
+_DATEUTIL = frozenset(["dateutil.parser", "dateutil.tz"])
+
 # Imported by C code, by its own name: no alias would do.
 _NO_ALIAS = frozenset(["zmq"])
 
@@ -289,10 +294,11 @@ def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManag
     shadowed = shadowed_names(trusted)
     if not shadowed and not natives and not _are_put_off():
         return deferred.imports()
-    return _own_imports(OwnImports(trusted, shadowed, natives))
+    names = _ANYBODYS if shadowed & {"dateutil", "six"} else _ANYBODYS | _DATEUTIL
+    return _own_imports(OwnImports(trusted, shadowed, natives), names)
 
 
 @contextmanager
-def _own_imports(own: OwnImports) -> Iterator[None]:
-    with deferred.imports(["_strptime"]), own.active():  # of the program's alone when it is run
+def _own_imports(own: OwnImports, put_off: frozenset[str]) -> Iterator[None]:
+    with deferred.imports(put_off), own.active():
         yield
