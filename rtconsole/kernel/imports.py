@@ -49,8 +49,8 @@ _STANDARD_ZIP = "python{}{}.zip".format(*sys.version_info[:2])
 # they import is used (PEP 810). Ours are not: it may be used at any moment then, by any thread.
 _IMPORTERS = "__import__", "__lazy_import__"
 
-# Deferred in any case: of the program's alone when they are run. ``six``, which ``dateutil`` imports
-# up to 2.9, leaves a finder on ``sys.meta_path`` for good.
+# Deferred in any case: of the program's alone when they are run. What `dateutil` imports up to 2.9,
+# `six`, leaves a finder on `sys.meta_path` for good.
 _ANYBODYS = frozenset(["_strptime"])
 _DATEUTIL = frozenset(["dateutil.parser", "dateutil.tz"])
 
