@@ -163,7 +163,8 @@ class Tail:
         assert text in path.read_text(), (self.out.read_text(), self.err.read_text())
 
     def has_begun_for(self, speaker: "Speaker") -> bool:
-        speaker.do("print('begun', sys.argv[1], flush=True)")
+        # in one piece: who comes in the middle of a line is shown its rest
+        speaker.do(r"print(f'begun {sys.argv[1]}\n', end='', flush=True)")
         return f"begun {speaker.orders}\n" in self.out.read_text()
 
     def shown(self) -> str:
