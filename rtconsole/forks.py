@@ -28,9 +28,11 @@ _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_sh
 # How many modules there were when the first of our at-fork handlers was registered.
 _first = 0
 
-# Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`.
+# Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`. That
+# is imported by the parent when the child is on its way, since it takes a millisecond.
 _COUNTS_LATE = sys.version_info[:2] == (3, 13)
 _pending: "Any" = None
+_calls: "list[Any]" = []  # what it asks for in a fork
 # Those of the standard library that register at-fork handlers; which of them were there, and how
 # many modules, when the last of ours was registered.
 _HOOKED = ("logging", "threading", "random", "asyncio.events", "concurrent.futures.thread")
@@ -47,6 +49,7 @@ _own: "Any" = listener  # has imported what concerns threads before a program re
 _turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
 _inherited: Listener | None = None  # what its child gets
+_is_swept = False  # in a child: its parent clears up for it
 # Threads in forks that wait for the gate of a boot, or rely on its being held: they get there in
 # any order, and of each other's locks (logging's) they may wait for some.
 _at_gate: "set[int]" = set()
@@ -72,14 +75,14 @@ def at_fork(phase: str, mask: "set[int] | None") -> None:
         if "after" in phase:
             blocked = signals.end(me, in_child=phase == "after in child")
             if phase == "after in parent" and _parks_late(listener.current):
-                _pending.ask(blocked)
+                _calls[:] = _pending.calls(_park_now, blocked)
             else:
                 signals.release(blocked)
 
 
 def _do(phase: str, me: int) -> None:
     """Do one of the three phases of a fork; no listener is to be seen meanwhile."""
-    global _turn, _forker, _depth, _inherited, has_dead_frames
+    global _turn, _forker, _depth, _inherited, _is_swept, has_dead_frames
     take_locks = _let_go_of_locks() if phase == "before" and _forker != me else bool
     if phase == "before":
         if _forker == me:
@@ -89,6 +92,7 @@ def _do(phase: str, me: int) -> None:
     found, listener.current = listener.current, None
     if phase == "after in child":
         has_dead_frames, found = False, found or _inherited
+        _is_swept = _forker == me and found is not None
         _turn, _forker, _depth = _own.allocate_lock(), 0, 0
         _at_gate.clear()
         _unborn.append(me)
@@ -216,7 +220,11 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
         if held is not None and held.gate_taken and not _at_gate:
             held.gate_taken = False
             held.gate.release()
-    return self if self is None or self.state != CLOSED else None
+    if self is None or self.state == CLOSED:
+        return None
+    # of children that were killed: here it costs less than in this one, which is on its way
+    leftovers.sweep(os.path.dirname(self.connection_file))
+    return self
 
 
 def wait_until_born() -> None:
@@ -234,13 +242,18 @@ def _parks_late(self: Listener | None) -> bool:
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    return (
-        _pending is not None
-        and self is not None
-        and self.state == RESTING
-        and _own.get_ident() == self.main_thread_id
-        and not _pending.is_forked_by_c()
-    )
+    global _pending
+    if not _COUNTS_LATE or self is None or self.state != RESTING:
+        return False
+    if _own.get_ident() != self.main_thread_id:
+        return False
+    if _pending is None:
+        try:
+            from . import pending as _pending
+        except (ImportError, AttributeError, OSError) as error:  # protects the program's fork
+            note("no console after a fork", error)
+            return False
+    return not _pending.is_forked_by_c()
 
 
 def _park_now() -> None:
@@ -256,17 +269,12 @@ def _be_the_last() -> None:
     Registered anew once modules were imported that have registered theirs, or may have: a quarter
     more than there were, since each costs all forks that come.
     """
-    global _known, _modules, _pending, _unborn
+    global _known, _modules, _calls, _unborn
     known = [name in sys.modules for name in _HOOKED]
     if known == _known and len(sys.modules) <= _modules * 1.25:
         return
     if _COUNTS_LATE:
-        try:
-            from . import pending as _pending
-
-            _pending.register(_park_now)
-        except (ImportError, AttributeError, OSError) as error:  # protects the program's fork
-            note("no console after a fork", error)
+        _calls = signals.register_calls()
     _unborn = []
     os.register_at_fork(after_in_child=_unborn.clear)
     signals.register_trip()
@@ -298,6 +306,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
     """
+    global _is_swept
     if "rtconsole.native" in sys.modules:  # before anything is imported
         sys.modules["rtconsole.native"].after_fork_in_child()
     if "rtconsole.turns" in sys.modules:
@@ -331,7 +340,9 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             from . import inherited
 
             inherited.end_with_this_thread()
-        leftovers.sweep(os.path.dirname(fresh.connection_file))
+        if not _is_swept:  # its parent was a fork server, or forked in C alone
+            leftovers.sweep(os.path.dirname(fresh.connection_file))
+    _is_swept = False
     return fresh
 
 

@@ -14,7 +14,6 @@ fork, until it is over: then they are unblocked in C, and handled by a call that
 import _ctypes
 import _operator
 import _signal
-import os
 import sys
 from _functools import partial  # type: ignore[import-not-found]
 
@@ -87,7 +86,6 @@ _HANDLE: "Any" = _Call(_address("PyErr_CheckSignals"))
 _signals = _Mask()  # that are to be unblocked
 
 _function: "Callable[[], object] | None" = None
-_asked: "list[Any]" = []  # what the next fork adds, and nothing at most times
 
 
 def is_forked_by_c() -> bool:
@@ -101,23 +99,17 @@ def is_forked_by_c() -> bool:
     return frame.f_globals is vars(listener)  # our at-fork handler, called by nobody
 
 
-def register(function: "Callable[[], object]") -> None:
-    """Let ``function`` be called after forks from now on, when :func:`ask` is called in them.
+def calls(function: "Callable[[], object]", blocked: "set[int]") -> "list[Any]":
+    """Return what has a function called, and signals unblocked, once the fork has returned.
 
-    By the at-fork handler that is the last so far.
+    For :func:`rtconsole.signals.register_calls`.
     """
-    global _function, _asked
-    _function, _asked = function, []  # the list of the one before stays empty
-    for hook in (signals.in_c(_operator.call, _asked, until=all), _asked.clear):
-        os.register_at_fork(after_in_parent=hook)
-
-
-def ask(blocked: "set[int]") -> None:
-    """Have the function called, and signals unblocked, once the fork that goes on has returned."""
+    global _function
+    _function = function
     for number in blocked:
         _signals[(number - 1) // 8] |= 1 << (number - 1) % 8
     # there is room for 32 calls; else the result is not 0, and they are unblocked at once
-    _asked[:] = partial(_ADD, _WORK, None), _UNBLOCK
+    return [partial(_ADD, _WORK, None), _UNBLOCK]
 
 
 def _work() -> int:

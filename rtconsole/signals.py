@@ -106,6 +106,19 @@ def register_trip() -> None:
     _deferred = numbers
 
 
+def register_calls() -> "list[Any]":
+    """Return a list of calls that an at-fork handler makes, in the parent, from now on.
+
+    In C, and the last so far. It goes on while they return what is true, and empties the list.
+    """
+    import _operator
+
+    calls: list[Any] = []
+    for hook in (in_c(_operator.call, calls, until=all), calls.clear):
+        os.register_at_fork(after_in_parent=hook)
+    return calls
+
+
 def in_c(
     function: "Callable[..., object]",
     *arguments: "list[Any]",

@@ -54,18 +54,28 @@ def test_workers_that_skip_their_end_leave_nothing_once_the_program_ends(
     assert not left(program)
 
 
+@pytest.mark.parametrize("method", ["os.fork", "forkserver"])
 def test_a_program_that_recycles_its_workers_keeps_the_files_of_one_generation(
-    launch: Launcher,
+    launch: Launcher, method: str
 ) -> None:
     program = launch(
         f"""
         import os, time
-        for _ in range(20):
-            pid = os.fork()
-            if pid == 0: os._exit(0)
-            os.waitpid(pid, 0)
-        print("forked", flush=True)
-        {ENDS}
+        def work():
+            if {method!r} == "os.fork":
+                pid = os.fork()
+                if pid == 0: os._exit(0)
+                os.waitpid(pid, 0)
+            else:
+                child = context.Process(target=os._exit, args=(0,))
+                child.start()
+                child.join()
+        if __name__ == "__main__":
+            import multiprocessing
+            context = multiprocessing.get_context("forkserver")
+            for _ in range(20): work()
+            print("forked", flush=True)
+            {ENDS}
         """,
         cwd=launch.home,
     )
