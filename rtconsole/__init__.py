@@ -39,10 +39,14 @@ _boot_time = 0  # of the machine, in seconds since the epoch
 def create_time() -> float:
     """Return this process's start in seconds since the epoch; off Linux the time of the call."""
     global _boot_time
+    system = sys.modules[os.name]  # os in C, in which eventlet replaces nothing
     try:
-        with open("/proc/self/stat", "rb", 0) as file:
+        fd = system.open("/proc/self/stat", os.O_RDONLY)  # each start and fork waits for this
+        try:
             # as psutil: proc(5), field 22; the name in field 2 may hold spaces and parentheses
-            ticks = int(file.read(4096).rpartition(b")")[2].split(None, 20)[19])
+            ticks = int(system.read(fd, 4096).rpartition(b")")[2].split(None, 20)[19])
+        finally:
+            system.close(fd)
         if not _boot_time:  # slow to read; a child inherits it
             with open("/proc/stat", "rb") as file:
                 _boot_time = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
