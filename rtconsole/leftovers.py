@@ -12,8 +12,8 @@ import os
 import stat
 import time
 
-from . import dumps
-from .listener import CHANNELS, file_name, note, pid_namespace, tried, unlink
+from . import dumps, pid_namespace
+from .listener import CHANNELS, file_name, note, tried, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20

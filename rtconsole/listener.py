@@ -127,7 +127,7 @@ class Listener:
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
-        from . import create_time
+        from . import create_time, pid_namespace
 
         self.info["rtconsole"] = {
             "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
@@ -239,19 +239,17 @@ def tried(ask: "Any", otherwise: "Any", error: "type[BaseException]" = OSError) 
         return otherwise
 
 
-def pid_namespace() -> int:
-    """Return a number for who shares our pids: a container has its own; 0 if unknown."""
-    return int(tried(lambda: os.stat("/proc/self/ns/pid").st_ino, 0))
-
-
 def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     """Write ``info`` as ``folder/name``, 0600 under any umask; return its path. Raises OSError."""
     from . import dumps, is_own_folder
 
     temporary = f"{folder}/.{name}.{info['rtconsole']['pid_namespace']}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    unlink(temporary)  # of a dead process with our pid
-    fd = system.open(temporary, flags, 0o600)
+    try:
+        fd = system.open(temporary, flags, 0o600)
+    except FileExistsError:  # of a dead process with our pid
+        unlink(temporary)
+        fd = system.open(temporary, flags, 0o600)
     try:
         if os.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
             os.chmod(temporary, 0o600)

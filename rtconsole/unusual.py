@@ -12,7 +12,7 @@ import select
 import sys
 from time import monotonic, sleep
 
-from . import folders, leftovers, listener
+from . import folders, leftovers, listener, pid_namespace
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 # Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
@@ -110,7 +110,7 @@ def bind_anyway(self: Listener, sock: _socket.socket, channel: str) -> None:
     address = f"{info['ip']}-{info[f'{channel}_port']}"
     try:
         if not self.sockets and not self.connection_file and leftovers.is_listening(address):
-            info["ip"] += f".{listener.pid_namespace()}"
+            info["ip"] += f".{pid_namespace()}"
             address = f"{info['ip']}-{info[f'{channel}_port']}"
         listener.unlink(address)
         sock.bind(address)
