@@ -9,7 +9,7 @@ import os
 import sys
 from time import monotonic
 
-from . import is_own_folder, leftovers, lifecycle, listener, signals
+from . import is_own_folder, lifecycle, listener, signals
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -50,6 +50,7 @@ _turn = _own.allocate_lock()
 _forker, _depth = 0, 0  # the thread that has the turn, and how deep it is in forks
 _inherited: Listener | None = None  # what its child gets
 _is_swept = False  # in a child: its parent clears up for it
+_has_forked = False  # before a first fork there are no children that were killed
 # Threads in forks that wait for the gate of a boot, or rely on its being held: they get there in
 # any order, and of each other's locks (logging's) they may wait for some.
 _at_gate: "set[int]" = set()
@@ -205,6 +206,7 @@ def hold_imports_first() -> None:
 
 def after_fork_in_parent(self: Listener | None) -> Listener | None:
     """Wait for connections again."""
+    global _has_forked
     if self is not None:
         if self.stops_late and self.gone.acquire(blocking=False):  # by now it has
             self.stops_late = False
@@ -222,8 +224,9 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
             held.gate.release()
     if self is None or self.state == CLOSED:
         return None
-    # of children that were killed: here it costs less than in this one, which is on its way
-    leftovers.sweep(os.path.dirname(self.connection_file))
+    if _has_forked:  # of killed children: here it costs less than in this one, on its way by now
+        lifecycle.sweep(None, os.path.dirname(self.connection_file))
+    _has_forked = True
     return self
 
 
@@ -341,7 +344,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
 
             inherited.end_with_this_thread()
         if not _is_swept:  # its parent was a fork server, or forked in C alone
-            leftovers.sweep(os.path.dirname(fresh.connection_file))
+            lifecycle.sweep(None, os.path.dirname(fresh.connection_file))
     _is_swept = False
     return fresh
 

@@ -11,7 +11,7 @@ import os
 import sys
 from time import monotonic
 
-from . import leftovers, listener, renewal  # now: else each forked child would import them
+from . import listener, renewal  # now: else each forked child would import it
 from .listener import BOOTING, CLOSED, PARKED, Listener, note, system
 from .renewal import is_ours
 
@@ -49,9 +49,14 @@ close_for_good, end_boot = _unusual("close_for_good"), _unusual("end_boot")
 leave_alone = _unusual("leave_alone")
 
 
-def sweep(_: None, files: str, sockets: str) -> None:
+def sweep(_: None, files: str, sockets: str = "") -> None:
     """See :func:`rtconsole.leftovers.sweep`."""
-    leftovers.sweep(files, sockets)
+    try:
+        from . import leftovers
+
+        leftovers.sweep(files, sockets)
+    except Exception as error:  # protects the program's fork, or end: after chroot(), say
+        note("what dead processes left stays", error)
 
 
 def deferred(_: None, pending: "set[int]") -> "Any":
@@ -112,7 +117,7 @@ def undo(self: Listener) -> None:
         system.close(fd)
     close(self)
     try:
-        from . import folders
+        from . import folders, leftovers
 
         usual, _ = self.folders or (folders.runtime_dir(os.environ, sys.platform), "")
         leftovers.forget(usual)

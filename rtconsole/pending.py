@@ -24,68 +24,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# As `ctypes` would make them; to import that takes milliseconds.
-_FLAGS = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
-
-
-class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "B"
-
 
 class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "i"
 
 
-class _Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "P"
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    """An unsigned long, which on all systems with ``os.fork`` has room for an address."""
+
+    _type_ = "L"
 
 
 class _Mask(_ctypes.Array):  # type: ignore[type-arg]
-    """A ``sigset_t``, or more than one."""
+    """A ``sigset_t``, or more than one: a bit of an unsigned long for each signal."""
 
-    _type_, _length_ = _Byte, 128
+    _type_, _length_ = _Long, 16
 
 
-class _Call(_ctypes.CFuncPtr):
-    """A pending call; what it is given is always NULL."""
+class _Function(_ctypes.CFuncPtr):
+    """A function in C that returns an ``int``.
 
-    _flags_ = _FLAGS
+    As `ctypes` would make it; to import that takes milliseconds, and each class of these some
+    more. What it is given beyond the arguments named here is passed on as it is.
+    """
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
     _restype_ = _Int
     _argtypes_ = ()
 
 
-class _Step(_ctypes.CFuncPtr):
-    """A call of which the result does not count."""
-
-    _flags_ = _FLAGS
-    _restype_ = None
-    _argtypes_ = ()
+def _find(name: str) -> "Any":
+    """Return a function of the interpreter's, or of what it is linked with."""
+    return _Function(int(_ctypes.dlsym(_LOADED, name)))
 
 
-class _Add(_ctypes.CFuncPtr):
-    _flags_ = _FLAGS
-    _restype_ = _Int
-    _argtypes_ = (_Call, _Pointer)
-
-
-class _SetMask(_ctypes.CFuncPtr):
-    _flags_ = _FLAGS
-    _restype_ = _Int
-    _argtypes_ = (_Int, _Pointer, _Pointer)
-
-
-def _address(name: str) -> int:
-    """Return the address of a function of the interpreter's, or what it is linked with."""
-    return int(_ctypes.dlsym(_ctypes.dlopen(_PROGRAM, 0), name))
-
-
-_PROGRAM: "Any" = None  # where to look for a function: in what is loaded
-_ADD: "Any" = _Add(_address("Py_AddPendingCall"))
-_SET_MASK: "Any" = _SetMask(_address("pthread_sigmask"))
-_HANDLE: "Any" = _Call(_address("PyErr_CheckSignals"))
+_PROGRAM: "Any" = None
+_LOADED: "Any" = _ctypes.dlopen(_PROGRAM, 0)
+_ADD, _SET_MASK = _find("Py_AddPendingCall"), _find("pthread_sigmask")
+_HANDLE, _ASK = _find("PyErr_CheckSignals"), _find("PyObject_IsTrue")
+_BITS = 8 * _ctypes.sizeof(_Long)
 _signals = _Mask()  # that are to be unblocked
-
-_function: "Callable[[], object] | None" = None
 
 
 def is_forked_by_c() -> bool:
@@ -99,34 +77,42 @@ def is_forked_by_c() -> bool:
     return frame.f_globals is vars(listener)  # our at-fork handler, called by nobody
 
 
+class _Ending:
+    """What has a function called as it ends: out of that nothing is raised, whatever happens.
+
+    https://docs.python.org/3/reference/datamodel.html#object.__del__
+    """
+
+    def __init__(self, function: "Callable[[], object]") -> None:
+        self._function = function
+
+    def __del__(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:  # protects the program, which could be anywhere
+            listener.note("after a fork", error)
+
+
 def calls(function: "Callable[[], object]", blocked: "set[int]") -> "list[Any]":
     """Return what has a function called, and signals unblocked, once the fork has returned.
 
     For :func:`rtconsole.signals.register_calls`.
     """
-    global _function
-    _function = function
+    _endings.append(_Ending(function))
     for number in blocked:
-        _signals[(number - 1) // 8] |= 1 << (number - 1) % 8
+        _signals[(number - 1) // _BITS] |= 1 << (number - 1) % _BITS
     # there is room for 32 calls; else the result is not 0, and they are unblocked at once
-    return [partial(_ADD, _WORK, None), _UNBLOCK]
+    return [partial(_ADD, _ASK, _Long(id(_work))), _UNBLOCK]
 
 
-def _work() -> int:
-    try:
-        if _function is not None:
-            _function()
-    except BaseException as error:  # protects the program, which could be anywhere
-        listener.note("after a fork", error)
-    return 0
-
-
-_CALLBACK = _Call(_work)  # out of which nothing is raised, whatever happens: so the next step comes
-_UNBLOCK = partial(_SET_MASK, _signal.SIG_UNBLOCK, _ctypes.addressof(_signals), None)
+_endings: "list[_Ending]" = []
+_UNBLOCK = partial(_SET_MASK, _signal.SIG_UNBLOCK, _signals, None)
 _STEPS: "list[Any]" = [
-    _Step(_Pointer.from_address(_ctypes.addressof(_CALLBACK)).value),
+    _endings.clear,
     _UNBLOCK,
-    partial(_operator.setitem, _signals, slice(None), [0] * 128),  # the program may block them now
+    partial(_operator.setitem, _signals, slice(None), [0] * 16),  # the program may block them now
     partial(_ADD, _HANDLE, None),
 ]
-_WORK = _Call(signals.in_c(_operator.call, _STEPS))
+# A pending call asks whether it is true. A callback of ctypes would be a function as well, for
+# which libffi reads files, and maps memory that is both written and executed.
+_work = type("Work", (), {"__bool__": staticmethod(signals.in_c(_operator.call, _STEPS))})()
