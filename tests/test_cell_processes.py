@@ -196,7 +196,7 @@ for start in lambda: os.posix_spawn("/no/such/program", ["x"], os.environ), lamb
 
 # Of what a thread inherits and hands on: what it blocks, and how a process of its ends.
 THREADS = """
-import signal, subprocess, sys, threading, time
+import hashlib, os, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(1)
 def blocked():
@@ -213,13 +213,33 @@ def end_one(**options):
 BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"
 
 
-@pytest.mark.parametrize("before", ["", BLOCKED])
+# What the main thread does while a cell starts a thread, the interpreter's lock let go of mostly.
+COMPUTES = "hashlib.pbkdf2_hmac('sha256', b'', b'', (1 << 31) - 1)"
+STARVES = f"""
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # of this thread
+busy = f"import os; any(os.getppid() != {{os.getpid()}} for _ in iter(int, 1))"
+subprocess.Popen([sys.executable, "-I", "-c", busy])
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+{COMPUTES}
+"""
+OCCUPATIONS = {
+    "sleeps": "time.sleep(600)",
+    "computes": "while True: pass",
+    "computes in C": COMPUTES,
+    "waits for a processor": STARVES,
+    "waits for signals": "signal.sigwait([signal.SIGUSR1])",
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "occupation"),
+    [("", "sleeps"), *((BLOCKED, occupation) for occupation in OCCUPATIONS)],
+)
 def test_a_thread_that_a_cell_starts_blocks_what_the_main_thread_does(
-    launch: Launcher, before: str
+    launch: Launcher, before: str, occupation: str
 ) -> None:
-    # asleep: what it blocks is not known while it waits for a processor, on a busy machine
-    asleep = "main = blocked()\nprint('up', flush=True)\ntime.sleep(600)"
-    program = launch(f"{THREADS}\n{before}\n{asleep}")
+    begin = f"main = blocked()\nprint('up', flush=True)\n{OCCUPATIONS[occupation]}"
+    program = launch(f"{THREADS}\n{before}\n{begin}")
     program.wait_for_output("up")
     with program.client() as client:
         assert client.value("pool.submit(blocked).result()") == client.value("main")

@@ -3,16 +3,20 @@
 Our threads block all signals, and a thread inherits the mask of the one that starts it, as do the
 processes that it starts later: of a pool's worker, say, which outlives the cell, none could be
 terminated. So while a thread starts, ours has the mask that the main thread has at that moment:
-signals that this one does not block go to it, and none comes to ours. But for those that it waits
-for (sigwait(3)): they are shown as not blocked meanwhile, and would be taken from it. So its mask
-is known only while it sleeps in some other system call, or waits for the interpreter. Else ours
-stays as it is.
+signals that this one does not block go to it, and none comes to ours.
+
+But for those that it waits for (sigwait(3)): they are shown as not blocked meanwhile, and would be
+taken from it. While it sleeps, the system call that it sleeps in tells which these are. While it
+runs, or waits for a processor, it may be about to sleep there, or have just been woken. So it is
+looked at until it sleeps, or has computed before and after a look without having slept: however
+long that takes on a busy machine.
 """
 
 import _signal
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -23,9 +27,15 @@ from rtconsole.native import sleep
 from rtconsole.recorder import hide_frame
 
 from . import cell
+from .clock import monotonic
 
-# How often the main thread is looked at, and the seconds between two looks.
-_LOOKS, _PAUSE = 10, 0.0005
+# Seconds between two looks at the main thread; and after which it is taken to get no processor at
+# all: it may be one that runs only while no other process does (SCHED_IDLE).
+_PAUSE, _PATIENCE = 0.0005, 10.0
+
+# Nanoseconds of processor time, some hundred times of what it takes to begin or end to wait for
+# signals: who has spent them since it slept last is doing something else.
+_COMPUTES = 100_000
 
 # Number of the system call rt_sigtimedwait(2), by os.uname().machine.
 _WAITS = {"x86_64": 128, "aarch64": 137, "riscv64": 137, "loongarch64": 137, "ppc64le": 176}
@@ -58,21 +68,40 @@ class Signals:
         number = _WAITS.get(os.uname().machine) if sys.platform == "linux" else None
         if number is None:
             return None
-        folder = f"/proc/self/task/{self._main}"
         release = descriptors.hold_streams()
         try:
-            for _ in range(_LOOKS):
-                before = _STATUS.findall(_read(f"{folder}/status"))
-                call = _read(f"{folder}/syscall").partition(b" ")[0]
-                # the same, with the switches counted: it has slept all the while
-                if before == _STATUS.findall(_read(f"{folder}/status")) and call.isdigit():
-                    return None if int(call) == number else _signals(int(before[0], 16))
-                sleep(_PAUSE)
-            return None
+            return self._looked_at(number)
         except (OSError, ValueError, IndexError):  # no /proc, or one that tells less
             return None
         finally:
             release()
+
+    def _looked_at(self, number: int) -> set[int] | None:
+        """As :meth:`blocked`.
+
+        Args:
+            number: of the system call that waits for signals.
+        """
+        folder = f"/proc/self/task/{self._main}"
+        computed: list[_Look] = []  # since it slept last
+        deadline = monotonic() + _PATIENCE
+        while monotonic() < deadline:
+            before = _Look(folder, self._main)
+            call = _read(f"{folder}/syscall").split()
+            if call[0] == b"running":
+                computed = [one for one in computed if one.is_like(before)]
+                if not computed or before.begun - computed[-1].ended > _COMPUTES:
+                    computed.append(before)
+                if len(computed) > 2:
+                    return _signals(before.blocked)
+            else:
+                waited = _waited_for(int(call[1], 16)) if int(call[0]) == number else 0
+                after = _Look(folder, self._main)
+                # with the switches counted: it has slept all the while
+                if after.is_like(before) and after.switches == before.switches:
+                    return _signals(before.blocked | waited)
+            sleep(_PAUSE)
+        return None
 
     @contextmanager
     def as_the_programs(self) -> Iterator[None]:
@@ -106,6 +135,41 @@ class Signals:
                 raise
 
         return start
+
+
+class _Look:
+    """What a thread blocks at a moment, and what it has done until then.
+
+    Attributes:
+        begun, ended: nanoseconds of the thread's processor time.
+        switches: how often it was switched from because it slept, and for others.
+
+    Raises:
+        OSError, IndexError: the system does not tell.
+    """
+
+    def __init__(self, folder: str, thread: int) -> None:
+        clock = (~thread << 3) | 6  # as pthread_getcpuclockid(3) makes it
+        self.begun = time.clock_gettime_ns(clock)
+        blocked, *self.switches = _STATUS.findall(_read(f"{folder}/status"))
+        self.ended = time.clock_gettime_ns(clock)
+        self.blocked = int(blocked, 16)
+
+    def is_like(self, other: "_Look") -> bool:
+        """Tell whether the thread did not sleep in between, and blocks the same."""
+        return self.switches[0] == other.switches[0] and self.blocked == other.blocked
+
+
+def _waited_for(address: int) -> int:
+    """Return the bits of the first argument of rt_sigtimedwait(2), a set of signals.
+
+    By a file, which fails if there is nothing any more (proc(5), /proc/pid/mem).
+    """
+    fd = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        return int.from_bytes(os.pread(fd, 8, address), sys.byteorder)
+    finally:
+        os.close(fd)
 
 
 def _read(path: str) -> bytes:
