@@ -1,13 +1,18 @@
 """``rtconsole attach`` where something beside it fails: the console goes on, or says why not."""
 
 import asyncio
+import ctypes
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import alike
+import psutil
 import pytest
 from attaching import Attach, has
 from attaching import attach as attach
@@ -106,24 +111,51 @@ def test_what_is_typed_in_another_encoding_is_run(counter: Program, attach: Atta
     goes_on(terminal)
 
 
+# ptrace(2), wait(2)
+SEIZE, INTERRUPT, DETACH, ALL = 0x4206, 0x4207, 17, 0x40000000
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Have a child's main thread get no processor, and its other threads go on."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    if ptrace(SEIZE, pid, None, None) != 0:
+        pytest.skip(f"ptrace: {os.strerror(ctypes.get_errno())}")
+    assert ptrace(INTERRUPT, pid, None, None) == 0
+    assert os.waitpid(pid, ALL)[0] == pid
+    try:
+        yield
+    finally:
+        assert ptrace(DETACH, pid, None, None) == 0
+
+
+def others_sleep(pid: int) -> bool:
+    """Tell whether no thread but the main one runs, nor has been waiting for a child's end."""
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if task.name != str(pid)]
+    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+    return not psutil.Process(pid).children() and set(states) <= {"S"}
+
+
 def test_what_is_pressed_in_a_pager_is_the_pagers(
     launch: Launcher, counter: Program, attach: Attach
 ) -> None:
     pager = launch.script(PAGER, "pager")
     pager.chmod(0o700)
     terminal = attach(counter, env={"PAGER": str(pager)}, rows=12)
+    console = terminal.process.pid
     terminal.enter("import argparse; argparse")
     terminal.expect_prompt(r"In\[2\]:$")
     terminal.type("argparse")
     terminal.press("s-tab")
     terminal.expect("^paged$")
-    terminal.press("c-c")
-    terminal.expect("paged INT$")
-    terminal.press("c-\\")
-    terminal.expect("paged QUIT$")
-    # the console hears of both, too: before the pager ends, or they were meant for it
-    wait_for(lambda: alike.is_asleep(terminal.process.pid), "the console to have heard")
-    terminal.press("enter")
+    wait_for(lambda: alike.is_asleep(console), "the console to wait")
+    with held(console):  # so it hears of both keys when the pager has ended
+        terminal.press("c-c")
+        terminal.expect("paged INT$")
+        terminal.press("c-\\")
+        terminal.expect("paged QUIT$")
+        terminal.press("enter")
+        wait_for(lambda: others_sleep(console), "the pager to end")
     terminal.expect_prompt(r"In\[2\]: argparse$")
     terminal.press("c-c")
     goes_on(terminal)

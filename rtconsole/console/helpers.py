@@ -1,5 +1,6 @@
 """Other programs that get the terminal for a while: a pager, an editor."""
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.application import in_terminal
 
 from .lines import harmless, without_colours
 from .prompt import Prompt
@@ -90,4 +91,19 @@ async def _run(command: list[str], env: dict[str, str], text: str | None) -> boo
             print(f"{command[0]}: {error.strerror}", file=sys.stderr)
             return False
 
-    return await run_in_terminal(run, in_executor=True)
+    async with in_terminal():
+        try:
+            return await asyncio.to_thread(run)
+        finally:
+            await _hear_signals()
+
+
+async def _hear_signals() -> None:
+    """Have the loop call its handlers of all signals that came until now.
+
+    A key of the terminal's that is a signal comes to both of us. Who gets no processor may learn of
+    it together with the end of the program that it was meant for. In its next turn the loop reads
+    which signals came (asyncio/unix_events.py), the handlers are called in the turn after that.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)
