@@ -126,12 +126,20 @@ def test_an_interrupt_that_comes_as_a_cell_ends_leaves_nothing_behind(launch: La
     program = launch("import time\nwhile True: time.sleep(0.1)", cwd=launch.home)
     with program.client() as client:
         slow = """
-        import os
+        import linecache, os, sys
         from rtconsole.kernel import interrupt
+        late = 0
+        def ends(thread):
+            frame = sys._current_frames()[thread]
+            while frame.f_code.co_name != "run_code": frame = frame.f_back
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            return line.strip() == "running.end()"
         def raise_in(thread, inner=interrupt._raise_in):
+            global late
             interrupt._raise_in = inner
             open("now", "w").close()
-            time.sleep(0.3)  # the cell ends meanwhile
+            while not ends(thread): time.sleep(0.001)
+            late += 1
             inner(thread)
         interrupt._raise_in = raise_in
         """
@@ -141,6 +149,7 @@ def test_an_interrupt_that_comes_as_a_cell_ends_leaves_nothing_behind(launch: La
         client.interrupt()
         assert client.finish(request).error == "KeyboardInterrupt"
         assert client.run("6 * 7").result == "42"
+        assert client.value("late") == 1
         request = client.send("while True: pass")
         wait_until_busy(client, request)
         client.interrupt()
