@@ -119,6 +119,11 @@ class Calls:
 _calls = Calls()
 
 
+def identity(fd: int) -> "tuple[int, int]":
+    """Return device and inode of what is open there, or raise OSError."""
+    return _calls.identity(fd)
+
+
 def use(calls: Calls) -> None:
     """Hold numbers, and let go of those that are held, by these calls from now on."""
     global _calls

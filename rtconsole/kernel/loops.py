@@ -5,9 +5,11 @@ But what a loop waits by is in modules that a program may have patched (:mod:`rt
 or that it has put a clock of its own in.
 """
 
+import _thread
 import asyncio
 import inspect
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from rtconsole import descriptors
 from rtconsole.native import is_patched
 
 from .clock import monotonic
@@ -38,6 +41,7 @@ class Loop(asyncio.SelectorEventLoop):
             log: is told what goes wrong, and not the program's ``asyncio`` logger.
         """
         super().__init__(selectors.DefaultSelector())
+        self._identity = self._found()
         self.set_debug(False)  # PYTHONASYNCIODEBUG and -X dev mean the program's
         if log is not None:
             keep_errors(self, log)
@@ -60,6 +64,30 @@ class Loop(asyncio.SelectorEventLoop):
         finally:
             note_running(None)
 
+    def is_whole(self) -> bool:
+        """Tell whether our descriptors are there: the program may have closed all that it found."""
+        try:
+            return self._found() == self._identity
+        except OSError:
+            return False
+
+    def _found(self) -> "tuple[int, ...]":
+        """Return device and inode of what has the number of our socket now."""
+        return descriptors.identity(self._ssock.fileno()) if os.name == "posix" else ()
+
+    def _process_events(self, event_list: "list[Any]") -> None:
+        """As the original, unless the program has closed all descriptors: then nothing, for ever.
+
+        What is to be done would end the process: libzmq aborts where its own are gone. Where they
+        are, hardly anything comes here: who wakes a loop needs them as well, but for a timer.
+        """
+        if not self.is_whole():
+            never = _thread.allocate_lock()
+            never.acquire()
+            never.acquire()
+        own: Any = super()
+        own._process_events(event_list)
+
     @makes_quiet
     def waker(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Return what calls ``callback`` in this loop, from any thread, again and again.
@@ -69,11 +97,16 @@ class Loop(asyncio.SelectorEventLoop):
         """
         handle = asyncio.Handle(callback, (), self)
         enter, send = step(self._ready.append), step(self._csock.send)
+        # on Windows a socket has no descriptor
+        stat: Any = step(os.fstat if os.name == "posix" else str)
+        number = self._csock.fileno()
+        identity = stat[number][1:3]
 
         def wake() -> None:
             enter[handle]
             try:
-                send[b"\0"]
+                if stat[number][1:3] == identity:  # else it is the program's by now
+                    send[b"\0"]
             except OSError:  # there is nobody to be woken; or so many bytes that it is awake
                 pass
 

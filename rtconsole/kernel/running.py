@@ -95,7 +95,9 @@ class RunningKernel:
         if context is self._context:
             self._sockets.append(socket)
         prepare(socket)
-        socket.linger = 1000
+        # Of what a client has not taken that is gone: no timer of libzmq's is to wait for it, which
+        # ends the process where the program has closed all descriptors meanwhile.
+        socket.linger = 0
         # before a handshake, too, when it is anybody's: libzmq's own limit is the memory
         socket.maxmsgsize = _LARGEST.get(channel, _LARGEST_OTHER)
         if "curve_secretkey" in self._info:
@@ -317,6 +319,8 @@ class RunningKernel:
         import threading
 
         if os.getpid() != self._pid or not self.kernel.iopub_thread.subscribers:
+            return
+        if not self.loop.is_whole():
             return
         sent = threading.Event()
         self.kernel.iopub_thread.schedule(self.kernel.output.say_all)
