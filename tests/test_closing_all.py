@@ -34,6 +34,13 @@ os.waitpid(pid, 0)
 print("done")
 """
 
+# A cell, and what it leaves to be done when the descriptors are gone.
+LATER = """
+import asyncio
+print(6 * 7)
+later = asyncio.get_running_loop().call_later(1, print, "later")
+"""
+
 WAYS = {
     "in a call": "closes()",
     "one by one": """
@@ -64,7 +71,7 @@ def test_a_program_that_closes_all_descriptors_beside_a_kernel_goes_on(
     )
     with program.client() as client:
         client.kernel.hb_channel.pause()
-        assert client.run("print(6 * 7)").stdout == "42\n"
+        assert client.run(LATER).stdout == "42\n"
         if not stays:
             client.close()
         wait_for(program.rests, "the kernel to have nothing to do")

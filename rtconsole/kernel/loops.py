@@ -5,7 +5,6 @@ But what a loop waits by is in modules that a program may have patched (:mod:`rt
 or that it has put a clock of its own in.
 """
 
-import _thread
 import asyncio
 import inspect
 import logging
@@ -20,11 +19,14 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
-from rtconsole import descriptors
-from rtconsole.native import is_patched
+from rtconsole import debuglog, descriptors
+from rtconsole.native import is_patched, sleep
 
 from .clock import monotonic
 from .quiet import makes_quiet, step
+
+# Seconds, some days.
+_LONG = 1_000_000.0
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -78,13 +80,13 @@ class Loop(asyncio.SelectorEventLoop):
     def _process_events(self, event_list: "list[Any]") -> None:
         """As the original, unless the program has closed all descriptors: then nothing, for ever.
 
-        What is to be done would end the process: libzmq aborts where its own are gone. Where they
-        are, hardly anything comes here: who wakes a loop needs them as well, but for a timer.
+        What is to be done would end the process: libzmq aborts where its own are gone. Few come
+        here then: who wakes a loop needs them as well, unless it is a timer.
         """
         if not self.is_whole():
-            never = _thread.allocate_lock()
-            never.acquire()
-            never.acquire()
+            debuglog.note("the program has closed our descriptors: no console any more")
+            while True:
+                sleep(_LONG)
         own: Any = super()
         own._process_events(event_list)
 
