@@ -9,7 +9,7 @@ import os
 import sys
 from time import monotonic
 
-from . import is_own_folder, lifecycle, listener, signals
+from . import is_own_folder, lifecycle, listener, renewal, signals
 from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
@@ -209,8 +209,7 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
     global _has_forked
     if self is not None:
         if self.stops_late and self.gone.acquire(blocking=False):  # by now it has
-            self.stops_late = False
-            os.read(self.pipe[0], 1)
+            renewal.goes_on(self)
             if self.state == PARKED:
                 self.state = RESTING
         if self.state == RESTING and not _parks_late(self):

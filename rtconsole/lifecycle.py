@@ -143,22 +143,21 @@ def unpark(self: Listener) -> bool:
     """
     if self.pipe is None:
         return False
-    intact = all(is_ours(self, fd) for fd in self.pipe)
-    if intact:
+    intact = renewal.is_intact(self)
+    if intact and not self.stops_late:
         system.write(self.pipe[1], b"x")
-    else:  # the program closed it, which woke the thread
+    if self.nudge.locked():  # the program closed some of ours, for all we know: see revive
         self.nudge.release()
     deadline = monotonic() + _LONGEST_STOP
     # once more: a signal's handler may have taken the time
     if not (self.gone.acquire(timeout=_LONGEST_STOP) or self.gone.acquire(blocking=False)):
-        self.stops_late = intact
+        self.stops_late = True
         return False
+    self.stops_late = False
     if self.state != PARKED:
         return False
     if intact:
         system.read(self.pipe[0], 1)
-    else:
-        self.pipe = None
     task = f"/proc/self/task/{self.thread_id}"
     while os.path.exists(task) and monotonic() < deadline:
         os.sched_yield()

@@ -5,6 +5,7 @@ Standard library only.
 """
 
 import sys
+from time import monotonic
 
 from . import listener
 from .listener import BOOTING, PARKED, Listener, system
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is left alone
+
+_NOBODY = -1  # a descriptor that is nobody's: what there is to see to is not told by poll
 
 
 def is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
@@ -30,22 +33,27 @@ def is_eager(self: Listener) -> bool:
     return settings.from_environment().eager
 
 
-def asked_first(_: Listener, rings: "Any") -> "Any":
-    """Return what the parked thread goes through if it may have to boot at once."""
+def asked_first(self: Listener, rings: "Any") -> "Any":
+    """Return what the parked thread goes through if it may have to boot at once, or to renew."""
     from itertools import chain
 
-    return chain(((),), rings)
+    lost = not all(map(self.has, self.identity))
+    return chain(((), ((_NOBODY, 0),)) if lost else ((),), rings)
 
 
 def rung(self: Listener, ready: "Any") -> None:
     """Note whether a boot begins: somebody connected, or the kernel is to boot at once.
 
+    What has the number of one that the program has closed is the program's, and rings for it.
+
     Args:
         ready: what :func:`select.poll` has found; nothing if that is not asked yet.
     """
     pipe = self.pipe  # None if the console was closed meanwhile
-    is_called = pipe is not None and pipe[0] not in [fd for fd, _ in ready]
-    if is_called and (ready or is_eager(self)) and self.state == PARKED:
+    found = [fd for fd, _ in ready]
+    is_called = pipe is not None and pipe[0] not in found
+    rings = any(is_ours(self, fd) for fd in found) if found else is_eager(self)
+    if is_called and rings and self.state == PARKED:
         self.state = BOOTING
 
 
@@ -61,46 +69,73 @@ def is_over(self: Listener, ready: "Any") -> bool:
     over = True
     try:
         if self.state == PARKED:
-            over = bool(ready) and not revive(self)
+            over = bool(ready) and not revive(self, ready)
     finally:
         if over:
             self.gone.release()
     return over
 
 
-def revive(self: Listener) -> bool:
-    """The parked thread's pipe was written to or is gone: go on waiting only if it is gone.
+def revive(self: Listener, ready: "Any") -> bool:
+    """The parked thread is to stop, or the program has closed descriptors: go on only then.
 
     A daemon closes all descriptors, and may rely on the numbers that it gets next: so a
-    second is waited before new ones are made, at the same addresses and far up.
+    second is waited before new ones are made, at the same addresses and far up. If it forks
+    meanwhile, this thread is stopped, and the one after the fork waits for the rest.
+
+    Args:
+        ready: see :func:`rung`.
     """
     if self.pipe is None:
         return False
-    if is_ours(self, self.pipe[0]):
+    if is_intact(self) and self.pipe[0] in [fd for fd, _ in ready]:
         if not self.stops_late:
             return False
-        self.stops_late = False  # the fork for which it was to stop is over
-        system.read(self.pipe[0], 1)
+        goes_on(self)
         return True
-    if self.nudge.acquire(timeout=DAEMON_PATIENCE) or self.state != PARKED:
+    self.renews_at = self.renews_at or monotonic() + DAEMON_PATIENCE
+    if self.nudge.acquire(timeout=max(0.0, self.renews_at - monotonic())):
+        if not self.stops_late:
+            return False
+        goes_on(self)
+    if self.state != PARKED:
         return False
-    for fd in (*self.sockets.values(), self.pipe[0]):
-        self.poll.unregister(fd)
+    for fd in list(self.identity):
+        listener.tried(lambda fd=fd: self.poll.unregister(fd), None, KeyError)
     with self.gate:  # it imports, too
         renew(self)
-        self.pipe = far_up(self, system.pipe())
     for fd in (*self.sockets.values(), self.pipe[0]):
         self.poll.register(fd, vars(listener)["POLLIN"])
     return True
 
 
+def is_intact(self: Listener) -> bool:
+    """Tell whether the program has left both ends of the parked thread's pipe."""
+    return self.pipe is not None and all(is_ours(self, fd) for fd in self.pipe)
+
+
+def goes_on(self: Listener) -> None:
+    """The fork for which the parked thread was to stop is over: forget that it was."""
+    self.stops_late = False
+    self.nudge.acquire(blocking=False)
+    if is_intact(self):
+        system.read(self.pipe[0], 1)
+
+
 def renew(self: Listener) -> None:
-    """Make sockets anew, at the same addresses, that the program has closed."""
+    """Make sockets anew, at the same addresses, that the program has closed; and the pipe."""
+    self.renews_at = 0.0
     for channel, fd in list(self.sockets.items()):
         if not is_ours(self, fd):
             self.identity.pop(fd, None)
             self.listen(channel)
             (self.sockets[channel],) = far_up(self, (self.sockets[channel],))
+    if self.pipe is not None and not is_intact(self):
+        for fd in self.pipe:
+            if is_ours(self, fd):
+                system.close(fd)
+            self.identity.pop(fd, None)
+        self.pipe = far_up(self, system.pipe())
 
 
 def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":

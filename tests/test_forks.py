@@ -778,3 +778,41 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         finally:
             other.close()
     assert program.stdout.endswith("\n0\n"), program.describe()
+
+
+@pytest.mark.parametrize(("first", "forks"), [(3, 2), (5, 2), (5, 0), (9, 0)])
+def test_a_program_that_closes_descriptors_and_forks_at_once_stays_dormant(
+    launch: Launcher, first: int, forks: int
+) -> None:
+    """What it opens then has the numbers that were ours, and is readable: nobody connects there."""
+    launch.script(HELPER, "helper.py")
+    source = f"""
+        import os, sys
+        from helper import report, wait
+        os.closerange({first}, 64)  # five sockets and two ends of a pipe, from 3 on
+        own = [os.pipe() for _ in range(6)]
+        for _, end in own: os.write(end, b"x")
+        for number in range({forks}):  # within the second that it is left alone
+            if os.fork() == 0:
+                report(f"child {{number}}")
+                wait()
+                os._exit(0)
+        report("parent")
+        wait()
+        print([os.read(end, 9) for end, _ in own])
+        for _ in range({forks}): os.wait()
+        """
+    program = launch(source, env={"PYTHONPATH": str(launch.home)})
+    pids = list(wait_for_reports(launch, 1 + forks).values())
+    for pid in pids:
+        wait_for(lambda pid=pid: len(bound(launch, pid) & sockets_of(pid)) == 5, "its sockets")
+    wait_for(program.rests, "its threads to wait")  # a boot does not
+    assert program.info["rtconsole"]["status"].startswith("dormant"), program.describe()
+    for pid in pids:
+        client = Client(program.connection_file_of(pid))
+        try:
+            assert client.ready().value("__import__('os').getpid()") == pid
+        finally:
+            client.close()
+    stop(launch, program)
+    assert program.stdout == f"{[b'x'] * 6}\n"
