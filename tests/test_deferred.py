@@ -47,6 +47,30 @@ def test_a_visit_leaves_out_what_it_does_not_use(launch: Launcher, deferred_in: 
         assert not client.value("[n for n in __import__('sys').modules if n == 'ipaddress']")
 
 
+def test_a_traceback_does_not_import_what_else_is_installed(launch: Launcher) -> None:
+    """It adds to the program's warning filters; who imports it later finds it, and its nodes."""
+    source = """
+        import warnings
+        warnings.filterwarnings("ignore", "of astroid")
+        class NodeNG: pass
+        class BaseContainer(NodeNG): pass
+        class Const(NodeNG): pass
+        """
+    launch.script(source, "packages/site-packages/astroid/nodes.py")
+    launch.script("", "packages/site-packages/astroid/__init__.py")
+    path = str(launch.home / "packages/site-packages")
+    program = launch("import time\nwhile True: time.sleep(0.01)", env={"PYTHONPATH": path})
+    with program.client() as client:
+        reply = client.run("def f(x): return x[1 / 0]\nf(1)")
+        assert "----> 1 def f(x): return x[1 / 0]" in reply.traceback.replace("\x1b[0m", "") or (
+            "ZeroDivisionError" in reply.traceback
+        )
+        assert client.value("[m for m in __import__('sys').modules if m[:7] == 'astroid']") == []
+        assert client.value("'astroid' in str(__import__('warnings').filters)") is False
+        client.run("from asttokens.mark_tokens import nc; from astroid import nodes")
+        assert client.value("[isinstance(it, nc.Const) for it in (nodes.Const(), 1)]") == [1, 0]
+
+
 @pytest.mark.parametrize(
     "then",
     {

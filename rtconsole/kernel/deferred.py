@@ -146,6 +146,54 @@ def _strptime(cls: type[datetime], *_: Any) -> datetime:
     return cls.min
 
 
+class _Node(type):
+    """A class of astroid's: what is one of its is known once somebody has imported it."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, getattr(sys.modules.get("astroid.nodes"), cls.__name__, ()))
+
+
+class _Nodes:
+    def __getattr__(self, name: str) -> _Node:
+        return _Node(name, (), {})
+
+
+class _Without:
+    """Finds no ``astroid`` for one thread, on ``sys.meta_path``."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "astroid" and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError(f"a traceback does without {name}", name=name)
+
+
+def import_stack_data() -> None:
+    """Import what IPython shows tracebacks with, and not ``astroid``, for which that asks.
+
+    ``asttokens`` wants to know its nodes, too: 0.1 s and 130 modules, of which one adds a filter to
+    the program's warnings (astroid/builder.py). Once somebody has imported it they are known.
+    """
+    if not {"astroid", "asttokens", "stack_data"}.isdisjoint(sys.modules):
+        return
+    compat: Any = ModuleType("asttokens.astroid_compat", "Without importing astroid.")
+    compat.astroid_node_classes, compat.NodeNG = _Nodes(), None
+    compat.BaseContainer = _Node("BaseContainer", (), {})
+    sys.modules.setdefault(compat.__name__, compat)
+    finders.put(without := _Without())
+    try:
+        import asttokens.util
+        import stack_data  # noqa: F401
+
+        util: Any = asttokens.util
+        util.CONSTANT_CLASSES = (*util.CONSTANT_CLASSES, _Node("Const", (), {}))
+    except (ImportError, AttributeError):  # IPython says so, or of another version of asttokens
+        pass
+    finally:
+        finders.take(without)
+
+
 class _Loader:
     """Enters a module without running it."""
 

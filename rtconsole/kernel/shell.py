@@ -26,7 +26,7 @@ from traitlets import Bool, Type
 
 from rtconsole.native import is_patched
 
-from . import complaints, hidden
+from . import complaints, deferred, hidden
 from .history import SessionHistory
 from .interrupt import Interrupts
 from .loops import note_running
@@ -257,6 +257,11 @@ class Shell(ZMQInteractiveShell):
         """
         if gui not in (None, "inline", "asyncio"):
             raise UsageError(f"a console runs no event loop of {gui}'s, but beside the program's.")
+
+    def showtraceback(self, *arguments: Any, **options: Any) -> None:
+        """The original imports, the first time, what adds to the process's warning filters."""
+        deferred.import_stack_data()
+        super().showtraceback(*arguments, **options)
 
     def debugger(self, force: bool = False) -> None:
         """As the original, but to complain is not for the program's log: see ``complaints``.
