@@ -25,6 +25,10 @@ _GATE_LOOK = 0.01
 # Modules of the standard library that hold a lock of theirs while the process forks.
 _LOCKED_IN_FORKS = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
+# Of those, which were not imported when a thread's fork began: no hook of theirs is called before
+# it, also if they are by the time that the boot is held.
+_missing: "dict[int, list[str]]" = {}
+
 # How many modules there were when the first of our at-fork handlers was registered.
 _first = 0
 
@@ -69,6 +73,7 @@ def at_fork(phase: str, mask: "set[int] | None") -> None:
         _be_the_last()
     try:
         if phase == "first":
+            _missing[me] = _not_imported()
             hold_imports(listener.current)
         else:
             _do(phase, me)
@@ -160,7 +165,7 @@ def _let_go_of_locks() -> "Callable[[], object]":
     Return a function that takes what is released after the fork: also where a boot is importing
     the module, and its hook for before the fork was not called.
     """
-    missing = [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
+    missing = _missing.pop(_own.get_ident(), None) or _not_imported()
     logs: Any = getattr(sys.modules.get("logging"), "_lock", None)
     if let_go := getattr(logs, "_is_owned", bool)():
         logs.release()
@@ -184,6 +189,10 @@ def _booting(self: Listener | None) -> Listener | None:
         return self
     left = lifecycle.leaving
     return left if left is not None and left.info["rtconsole"]["pid"] == os.getpid() else None
+
+
+def _not_imported() -> "list[str]":
+    return [name for name in _LOCKED_IN_FORKS if not _is_imported(name)]
 
 
 def _is_imported(name: str) -> bool:

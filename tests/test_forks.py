@@ -816,3 +816,36 @@ def test_a_program_that_closes_descriptors_and_forks_at_once_stays_dormant(
             client.close()
     stop(launch, program)
     assert program.stdout == f"{[b'x'] * 6}\n"
+
+
+def test_a_lock_of_a_module_that_is_imported_while_a_fork_waits_is_not_released_twice(
+    launch: Launcher,
+) -> None:
+    """As by a boot, between whose imports a fork waits: its hooks are registered amid the fork."""
+    program = launch("""
+        import os, sys, threading, time, warnings
+        warnings.simplefilter("ignore")  # of a fork beside a thread
+        from rtconsole import forks, lifecycle, listener
+        boot = listener.current
+        assert lifecycle.unpark(boot) and "concurrent.futures.thread" not in sys.modules
+        boot.state = listener.BOOTING
+        forks.hold_imports_first()
+        boot.gate.acquire()
+
+        def imports():
+            while not forks._at_gate: time.sleep(0.001)
+            import concurrent.futures.thread
+            boot.gate.release()
+
+        thread = threading.Thread(target=imports)
+        thread.start()
+        for _ in range(2):
+            if os.fork() == 0: os._exit(0)
+            os.wait()
+        thread.join()
+        lock = sys.modules["concurrent.futures.thread"]._global_shutdown_lock
+        print(lock.acquire(timeout=5), flush=True)
+        os._exit(0)
+        """)
+    assert program.wait() == 0, program.describe()
+    assert (program.stdout, program.stderr) == ("True\n", "")
