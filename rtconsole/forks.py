@@ -297,6 +297,7 @@ def _park_or_close(self: Listener, can_park: bool = True) -> None:
     try:
         if not can_park:
             raise RuntimeError("there must not be one")
+        self.lost = not all(map(self.has, self.identity))
         self.park()
     except (OSError, RuntimeError) as error:
         note("no thread after a fork", error)

@@ -53,7 +53,7 @@ class Listener:
         self.pipe: Any = None  # its two ends; stops the parked thread
         self.nudge = self.started = self.gone = allocate_lock()  # likewise; as it begins; ends
         self.thread_id, self.stops_late = 0, False  # its native id; a fork could not wait for it
-        self.renews_at = 0.0  # when the program has had a second since it closed some of ours
+        self.lost, self.renews_at = False, 0.0  # of these the program closed some: see renewal
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
         self.gate, self.gate_taken = allocate_lock(), False  # around a boot's imports; by forks
@@ -168,7 +168,8 @@ class Listener:
             for lock in (self.gone, self.nudge, self.started):
                 lock.acquire()
             self.state, self.poll = PARKED, poll()
-            for fd in filter(self.has, (*self.sockets.values(), self.pipe[0])):
+            fds = *self.sockets.values(), self.pipe[0]
+            for fd in filter(self.has if self.lost else None, fds):
                 self.poll.register(fd, POLLIN)
             size = stack_size(0)  # the usual, whatever the program gives its own: it imports a lot
             start_new_thread(any, (self,))
@@ -183,7 +184,7 @@ class Listener:
     def __iter__(self) -> "Any":
         """Begin the parked thread: ``any`` over what this returns, which waits in C alone."""
         self.thread_id, rings = get_native_id(), iter(self.poll.poll, None)
-        if "RTCONSOLE_EAGER" in os.environ or not all(map(self.has, self.identity)):
+        if self.lost or "RTCONSOLE_EAGER" in os.environ:
             rings = _later("asked_first", self, rings)
         self.started.release()
         return map(self._woken, rings)

@@ -37,8 +37,7 @@ def asked_first(self: Listener, rings: "Any") -> "Any":
     """Return what the parked thread goes through if it may have to boot at once, or to renew."""
     from itertools import chain
 
-    lost = not all(map(self.has, self.identity))
-    return chain(((), ((_NOBODY, 0),)) if lost else ((),), rings)
+    return chain(((), ((_NOBODY, 0),)) if self.lost else ((),), rings)
 
 
 def rung(self: Listener, ready: "Any") -> None:
@@ -124,7 +123,7 @@ def goes_on(self: Listener) -> None:
 
 def renew(self: Listener) -> None:
     """Make sockets anew, at the same addresses, that the program has closed; and the pipe."""
-    self.renews_at = 0.0
+    self.lost, self.renews_at = False, 0.0
     for channel, fd in list(self.sockets.items()):
         if not is_ours(self, fd):
             self.identity.pop(fd, None)
