@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-from . import finders
+from . import filters, finders
 
 # Each with the functions that the kernel's own modules import from it by name: they get a
 # stand-in, which loads it when it is called.
@@ -42,6 +42,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     # its import calls time.tzset(): a program whose TZ has changed since would see another time
     "_strptime": ("_strptime_datetime", "_strptime_datetime_datetime"),  # the latter since 3.14
 }
+
+_ALL = MODULES.keys()
 
 # Where the submodules of deferred packages are; and which modules a thread is running.
 _paths: dict[str, Any] = {}
@@ -161,19 +163,22 @@ class _Nodes:
 class _Without:
     """Finds no ``astroid`` for one thread, on ``sys.meta_path``."""
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
+    def __init__(self, get_ident: Callable[[], int]) -> None:
+        self.get_ident, self.thread = get_ident, get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "astroid" and threading.get_ident() == self.thread:
+        if name == "astroid" and self.get_ident() == self.thread:
             raise ModuleNotFoundError(f"a traceback does without {name}", name=name)
 
 
-def import_stack_data() -> None:
+def import_stack_data(get_ident: Callable[[], int]) -> None:
     """Import what IPython shows tracebacks with, and not ``astroid``, for which that asks.
 
     ``asttokens`` wants to know its nodes, too: 0.1 s and 130 modules, of which one adds a filter to
     the program's warnings (astroid/builder.py). Once somebody has imported it they are known.
+
+    Args:
+        get_ident: ``_thread.get_ident``, and no program's replacement of it.
     """
     if not {"astroid", "asttokens", "stack_data"}.isdisjoint(sys.modules):
         return
@@ -181,7 +186,7 @@ def import_stack_data() -> None:
     compat.astroid_node_classes, compat.NodeNG = _Nodes(), None
     compat.BaseContainer = _Node("BaseContainer", (), {})
     sys.modules.setdefault(compat.__name__, compat)
-    finders.put(without := _Without())
+    finders.put(without := _Without(get_ident))
     try:
         import asttokens.util
         import stack_data  # noqa: F401
@@ -219,14 +224,17 @@ class _Finder:
         self.thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if (name not in self.names and name != "readline") or threading.get_ident() != self.thread:
+        is_completer = name == filters.COMPLETER and self.names is _ALL
+        wanted = is_completer or name in self.names or name == "readline"
+        if not wanted or threading.get_ident() != self.thread:
             return None
         if name == "readline":  # it takes the process's terminal: see .debugging
             raise ModuleNotFoundError(f"a boot does without {name}", name=name)
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not hasattr(spec.loader, "exec_module"):
             return None
-        spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+        loader = filters.Loader if is_completer else _Loader
+        spec.loader = loader(spec.loader)  # type: ignore[assignment]
         return spec
 
 
@@ -234,7 +242,7 @@ _booting: _Finder | None = None
 
 
 @contextmanager
-def imports(names: Collection[str] = MODULES.keys()) -> Iterator[None]:
+def imports(names: Collection[str] = _ALL) -> Iterator[None]:
     """Defer what this thread imports of ``MODULES`` in the with block; it is there but once.
 
     Args:

@@ -29,7 +29,7 @@ from typing import Any
 
 from rtconsole.native import module_locks
 
-from . import deferred, finders
+from . import deferred, filters, finders
 
 # What the kernel imports beside the standard library.
 _PACKAGES = frozenset(
@@ -214,7 +214,8 @@ class OwnImports:
     def _exec_module(self, loader: Any, module: types.ModuleType) -> None:
         del loader.exec_module
         ours = _is_kernels(module.__name__)
-        vars(module)["__builtins__"] = self._builtins if ours else self._others_builtins
+        names = self._builtins if ours else self._others_builtins
+        vars(module)["__builtins__"] = filters.spared(module.__name__, names)
         loader.exec_module(module)
 
     def _import(

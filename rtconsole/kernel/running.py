@@ -140,16 +140,8 @@ class RunningKernel:
 
     def load(self) -> None:
         """Import what the kernel is made of."""
-        import warnings
-
         self.programs_completer = sys.modules.get("IPython.core.completer")
         load_modules(self.listener.gate, self.listener.main_thread_id)
-        if self.programs_completer is None:
-            # it adds a filter for a warning of its own, for everybody
-            filters: Any = warnings.filters
-            for entry in filters[:]:
-                if getattr(entry[2], "__name__", "") == "ProvisionalCompleterWarning":
-                    filters.remove(entry)
 
     async def serve(self, loop: Any, built: Callable[[], None]) -> None:
         """Build the kernel in this thread, tell ``built``, and serve until stopped."""

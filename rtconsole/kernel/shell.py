@@ -10,6 +10,7 @@ import atexit
 import builtins
 import contextvars
 import sys
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, ModuleType
@@ -260,7 +261,7 @@ class Shell(ZMQInteractiveShell):
 
     def showtraceback(self, *arguments: Any, **options: Any) -> None:
         """The original imports, the first time, what adds to the process's warning filters."""
-        deferred.import_stack_data()
+        deferred.import_stack_data(get_ident)
         super().showtraceback(*arguments, **options)
 
     def debugger(self, force: bool = False) -> None:
