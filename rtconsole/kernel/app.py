@@ -3,7 +3,8 @@
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import comm
@@ -24,6 +25,7 @@ from .interrupt import Interrupts
 from .masks import Signals
 from .namespace import Namespace
 from .output import SILENCE, Output
+from .quiet import look
 from .shell import Shell
 from .spared import Spared
 from .stacks import all_stacks
@@ -103,6 +105,7 @@ class Kernel(GuardedKernel):
         self.interrupts = Interrupts()
         self.output = output
         self._stdin = threading.RLock()  # of that channel's socket
+        self._take_stdin = look(self._stdin.acquire)
         self._questions = Questions(self.interrupts, self.iopub_thread, self.control_thread)
         self.iopub_thread.on_change = self._audience_changed
         self.shell = Shell(
@@ -143,9 +146,15 @@ class Kernel(GuardedKernel):
         self.output.flush()
 
     def ask(self, prompt: str, password: bool) -> str:
-        with self._stdin, self._questions.to(peers.current()):
-            answer: str = self.getpass(prompt) if password else self.raw_input(prompt)
-        return answer
+        question = self.getpass if password else self.raw_input
+        _ = -self._take_stdin  # quietly: what interrupts it meanwhile is raised in the try
+        try:
+            return self._questions.ask(peers.current(), partial(question, prompt))
+        finally:
+            self._stdin.release()
+
+    def uninterrupted(self) -> AbstractContextManager[None]:
+        return self.interrupts.held_off()
 
     def _forget_who_left(self) -> None:
         """Have the stdin channel's socket forget the clients that are gone.

@@ -6,8 +6,7 @@ interrupt it. So the question ends, as at the end of a file.
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from .interrupt import Interrupts
@@ -32,18 +31,17 @@ class Questions:
         self._control = control
         self._asked: tuple[int, Peer] | None = None  # who asks (a thread), and whom
 
-    @contextmanager
-    def to(self, peer: Peer) -> Iterator[None]:
-        """Ask a client in the with block. One question at a time.
+    def ask(self, peer: Peer, question: Callable[[], str]) -> str:
+        """Ask a client, and return the answer. One question at a time.
 
         Raises:
             EOFError: the client has gone.
         """
         if peer.has_gone():
             raise EOFError(_GONE)
-        self._asked = threading.get_ident(), peer
         try:
-            yield
+            self._asked = threading.get_ident(), peer
+            return question()
         except KeyboardInterrupt:
             if peer.has_gone():
                 raise EOFError(_GONE) from None

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial, update_wrapper
 from types import FunctionType, ModuleType
@@ -38,6 +38,7 @@ class Console(Protocol):
     def write_output(self, stream: str, text: str, parent: dict[str, Any]) -> None: ...
     def flush_output(self) -> None: ...
     def ask(self, prompt: str, password: bool) -> str: ...
+    def uninterrupted(self) -> AbstractContextManager[None]: ...
     def display(self, value: object) -> None: ...
 
 
@@ -82,6 +83,15 @@ def running() -> Cell | None:
     """Return the cell that the caller's code belongs to, if it does to one that runs."""
     cell = current.get()
     return None if cell is None or cell.is_done else cell
+
+
+def uninterrupted() -> AbstractContextManager[None]:
+    """Hold interrupts off the caller's cell in the with block, if it belongs to one.
+
+    See :meth:`.interrupt.Interrupts.held_off`.
+    """
+    cell = running()
+    return nullcontext() if cell is None else cell.console.uninterrupted()
 
 
 class ContextSingleton:
@@ -148,7 +158,7 @@ class Routes:
 
     def add(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Install one more router, until no cell runs."""
-        with self._lock:
+        with uninterrupted(), self._lock:
             if self._running:
                 self._replace(owner, name, make)
 

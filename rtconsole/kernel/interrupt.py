@@ -18,6 +18,8 @@ from typing import Any
 
 from rtconsole.native import frames, sleep
 
+from .entering import Watch, is_entering
+
 # Seconds that a thread may take to begin, and between two looks whether it has.
 _LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
 
@@ -61,6 +63,7 @@ class Interrupts:
         # threads that serve an execute_request, and whether an interrupt came for it while
         # none of its code ran: before the first statement, or between two
         self._requests: dict[int, bool] = {}
+        self._watch = Watch(self._check_code)
 
     @property
     def is_busy(self) -> bool:
@@ -76,6 +79,7 @@ class Interrupts:
         """The request has ended, or is not served after all."""
         with self._lock:
             self._requests.pop(threading.get_ident(), None)
+            self._watch.end(threading.get_ident())
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -100,6 +104,30 @@ class Interrupts:
                 thread may be in the event loop.
         """
         return _Running(task, self._lock, self._running)
+
+    @contextmanager
+    def held_off(self) -> Iterator[None]:
+        """Have none raised in the with block, which runs something of ours amid a cell's code.
+
+        What takes a lock, say, or sets what is to be set back: an interrupt that comes between
+        these would leave it so for ever. What waits for long is not to be in it.
+
+        Raises:
+            KeyboardInterrupt: after the block, or before: one came.
+        """
+        thread = threading.get_ident()
+        running = self._running.get(thread)
+        if running is None:
+            yield
+            return
+        pause = _locked(self._lock, partial(self._running.pop, thread, None))
+        go_on = _locked(self._lock, partial(setitem, self._running, thread, running))
+        try:
+            pause()  # one that was late is raised after it, and none from then on
+            yield
+        finally:
+            go_on()
+            self.check()
 
     def check(self) -> None:
         """Raise an interrupt that came for this thread's request while no code of it ran.
@@ -139,7 +167,7 @@ class Interrupts:
                 running = self._running.get(thread)
                 if running is not None and running.task is None:
                     if not self._throw_by_gevent(thread, running):
-                        _raise_in(thread)
+                        self._raise_in(thread)
                     continue
                 self._requests[thread] = True  # for the next statement, if this one ends first
                 if running is not None and running.loop is not None:
@@ -152,7 +180,21 @@ class Interrupts:
         with self._lock:
             for thread, running in waiting:
                 if self._running.get(thread) is running and not running.cancelled:
-                    _raise_in(thread)
+                    self._raise_in(thread)
+
+    def _raise_in(self, thread: int) -> None:
+        """Have a thread that runs a cell's code raise KeyboardInterrupt, once it is safe."""
+        frame = frames().get(thread)
+        if frame is not None and is_entering(frame):
+            self._requests[thread] = True
+            self._watch.begin(thread, frame.f_code)
+        else:
+            _raise_in(thread)
+
+    def _check_code(self) -> None:
+        """Raise an interrupt that was put off, in a thread that runs a cell's code."""
+        if threading.get_ident() in self._running:
+            self.check()
 
     def _throw_by_gevent(self, thread: int, running: _Running) -> bool:
         """Interrupt a cell that waits for greenlets; tell whether it does.

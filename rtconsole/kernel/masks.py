@@ -128,7 +128,7 @@ class Signals:
             try:
                 if cell.running() is None:
                     return original(*arguments, **options)
-                with self.as_the_programs():
+                with cell.uninterrupted(), self.as_the_programs():
                     return original(*arguments, **options)
             except BaseException as error:
                 hide_frame(error)

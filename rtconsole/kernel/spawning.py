@@ -91,10 +91,11 @@ class Spawning:
             try:
                 if cell.running() is None:
                     return original(*arguments)
-                if _is_plain(arguments):
-                    return spawn(self._mask, *arguments[:17])
-                with self._signals.as_the_programs():
-                    return original(*arguments)
+                with cell.uninterrupted():
+                    if _is_plain(arguments):
+                        return spawn(self._mask, *arguments[:17])
+                    with self._signals.as_the_programs():
+                        return original(*arguments)
             except BaseException as error:
                 hide_frame(error)
                 raise

@@ -2,7 +2,6 @@
 
 import re
 import time
-from contextlib import suppress
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -12,6 +11,7 @@ from rtconsole.kernel import cell
 from rtconsole.kernel.clock import monotonic
 from rtconsole.kernel.mirror import MODES
 from rtconsole.kernel.pieces import Piece, Tail
+from rtconsole.kernel.quiet import step
 
 
 @magics_class
@@ -35,7 +35,8 @@ class OutputMagics(Magics):
         if wanted and wanted not in MODES:
             raise UsageError(f"%mirror {wanted}: it is one of {', '.join(MODES)}")
         if wanted:
-            mirror.mode = wanted
+            with cell.uninterrupted():
+                mirror.mode = wanted
         print(f"mirror: {mirror.mode}")
 
     @line_magic
@@ -72,6 +73,7 @@ class OutputMagics(Magics):
         output = self.shell.kernel.output
         chooser = Chooser(pattern, stream)
         tail = Tail(running.parent, running.process, chooser.choose)
+        remove = step(output.publisher.tails.remove)
         try:  # from here on it shows something: an interrupt ends it well
             for name, text in _last(output.recorder.kept(), int(lines or 0)):
                 running.write(name, chooser.choose(Piece(name, None, text)))
@@ -84,8 +86,10 @@ class OutputMagics(Magics):
         except KeyboardInterrupt:
             pass
         finally:
-            with suppress(ValueError):  # it was interrupted before that
-                output.publisher.tails.remove(tail)
+            try:
+                _ = remove[tail]  # quietly, or another interrupt would leave it there for good
+            except ValueError:  # it was interrupted before that
+                pass
             for name, text in chooser.rest():
                 running.write(name, text)
 

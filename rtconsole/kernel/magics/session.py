@@ -17,6 +17,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.namespace import NamespaceMagics
 
+from rtconsole.kernel import cell
 from rtconsole.kernel.stacks import as_text
 
 
@@ -68,7 +69,9 @@ class ConsoleMagics(Magics):
     @line_magic
     def threads(self, parameter_s: str = "") -> None:
         """Show the stacks of all of the program's threads."""
-        print(as_text(self.shell.kernel.stacks()), end="")
+        with cell.uninterrupted():
+            stacks = self.shell.kernel.stacks()
+        print(as_text(stacks), end="")
 
     @line_magic
     def connect_info(self, parameter_s: str = "") -> None:
@@ -106,8 +109,10 @@ class ConsoleMagics(Magics):
     def subshell(self, parameter_s: str = "") -> None:
         """List the subshells of this console."""
         manager = self.shell.kernel.shell_channel_thread.manager
-        for name in (None, *manager.list_subshell()):
-            is_this = manager.thread_of(name) == threading.get_ident()
+        with cell.uninterrupted():
+            threads = {name: manager.thread_of(name) for name in (None, *manager.list_subshell())}
+        for name, thread in threads.items():
+            is_this = thread == threading.get_ident()
             print(name or "the main shell", "(this one)" if is_this else "")
 
     def _names(self) -> list[str]:
