@@ -232,3 +232,49 @@ def test_what_destructors_print_is_written_out(launch: Launcher, stays: bool) ->
     assert program.wait() == 0
     assert program.stdout == "written out when it is let go\nend of an object\n"
     assert program.stderr == "and a part of a line"
+
+
+@pytest.mark.parametrize("late", ["its request", "its leaving"])
+def test_destructors_print_though_what_a_client_did_ends_with_the_program(
+    launch: Launcher, late: str
+) -> None:
+    """On a busy machine the console's threads are late by that much."""
+    slow = """
+        import threading, time
+        from rtconsole import listener
+        def delay(owner, name):
+            original = getattr(owner, name)
+            def delayed(*arguments):
+                original(*arguments)
+                if late and arguments in ((), (0,)): begun.wait(20); time.sleep(0.005)
+            setattr(owner, name, delayed)
+        def let_go(original=listener.current.kernel.let_go):
+            begun.set()
+            original()
+        running, begun, late = listener.current.kernel, threading.Event(), []
+        running.let_go = let_go
+        """
+    launch.script(slow, "slow.py")
+    program = launch(
+        """
+        import os, time
+        class Told:
+            def __del__(self):
+                print("end of", self.name)
+        told = Told()
+        told.name, told.cycle = "an object", told
+        while not os.path.exists("end"): time.sleep(0.01)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        owner, name = {
+            "its request": ("running.kernel.routes", "_remove"),
+            "its leaving": ("running.kernel._status", "clients_are"),
+        }[late]
+        client.run("import slow")
+        client.run(f"slow.delay(slow.{owner}, {name!r}); slow.late.append(1)")
+    wait_for(program.rests, "the console to be where it waits")
+    (launch.home / "end").touch()
+    assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("end of an object\n", "")

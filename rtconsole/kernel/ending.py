@@ -20,6 +20,9 @@ from .namespace import Scope
 # Seconds for a request to be served: it may be the one that ended the program.
 _PATIENCE = 0.03
 
+# By these coroutines of ipykernel's a request is served.
+_OF_REQUESTS = "run_in_context", "shell_main"
+
 
 def let_go(running: Any, alone: bool) -> None:
     """Drop ``__main__``, results and tracebacks, at the end of the program or the console.
@@ -49,11 +52,17 @@ def let_go(running: Any, alone: bool) -> None:
 def _comes_to_rest(running: Any) -> bool:
     """Wait a moment for the request that is being served; tell whether there is none."""
     deadline = monotonic() + _PATIENCE
-    while running.kernel.routes.in_use:
+    while running.kernel.routes.in_use or _has_a_requests_task(running):
         if monotonic() > deadline:
             return False
         native.sleep(0.001)
     return True
+
+
+def _has_a_requests_task(running: Any) -> bool:
+    """Tell whether one is there, which on a busy machine ends long after its request was served."""
+    runs = (task.get_coro() for task in asyncio.all_tasks(running.loop))
+    return any(getattr(run, "__name__", "") in _OF_REQUESTS for run in runs)
 
 
 def _has_more_to_run(running: Any) -> bool:

@@ -310,17 +310,16 @@ class RunningKernel:
         """
         import threading
 
-        if os.getpid() != self._pid or not self.kernel.iopub_thread.subscribers:
+        if os.getpid() != self._pid or not self.loop.is_whole():
             return
-        if not self.loop.is_whole():
-            return
-        sent = threading.Event()
-        self.kernel.iopub_thread.schedule(self.kernel.output.say_all)
-        self.kernel.send_shutdown_notice()
-        self.kernel.iopub_thread.schedule(sent.set)
-        sent.wait(_EXIT_PATIENCE)
-        native.sleep(_EXIT_WRITE)
-        self.kernel.output.mirror.end()
+        if self.kernel.iopub_thread.subscribers:
+            sent = threading.Event()
+            self.kernel.iopub_thread.schedule(self.kernel.output.say_all)
+            self.kernel.send_shutdown_notice()
+            self.kernel.iopub_thread.schedule(sent.set)
+            sent.wait(_EXIT_PATIENCE)
+            native.sleep(_EXIT_WRITE)
+        self.kernel.output.mirror.end()  # also if the last has left, which may be news
 
     def close(self) -> None:
         """Stop for good, while the program goes on; may be called from a cell."""
