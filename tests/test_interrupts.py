@@ -7,7 +7,7 @@ from harness import Client, Launcher, wait_for
 SWEEP = """
 import signal, sys, threading
 from rtconsole import descriptors
-from rtconsole.kernel import entering, interrupt
+from rtconsole.kernel import interrupt
 kernel = get_ipython().kernel
 cells, thread = kernel.interrupts, threading.get_ident()
 
@@ -18,7 +18,7 @@ def start_thread():
 def step(frame, event, argument):
     global steps
     steps += 1
-    if steps == last and thread in cells._running and not entering.is_entering(frame):
+    if steps == last and thread in cells._running:
         interrupt._raise_in(thread)
 
 def left():

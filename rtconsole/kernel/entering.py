@@ -1,9 +1,9 @@
-"""Interrupts of a thread that enters a ``with``, from Python 3.14 on.
+"""Interrupts of a thread that may be entering a ``with``, from Python 3.14 on.
 
 There the interpreter looks for them once ``__enter__`` has been called, before it is sure to
 call ``__exit__``. A lock that a cell waits for, which may be the program's, would be taken, and
-never be given back. So such a thread has its interrupt one instruction later: a tool of
-:mod:`sys.monitoring` looks for it, on the one function, until then.
+never be given back. So a cell has its interrupt at the next instruction, where that is certain by
+then: a tool of :mod:`sys.monitoring` looks for it, in the one function, until then.
 """
 
 import sys
@@ -13,8 +13,11 @@ from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any
 
-# What calls ``__enter__``, and has found it, which is told by an argument. The latter since 3.14.
-_CALL, _FIND, _ENTER = opmap["CALL"], opmap.get("LOAD_SPECIAL", -1), 0
+# With the instruction that a ``with`` begins with since then.
+_IS_NEEDED = "LOAD_SPECIAL" in opmap
+
+# The console's functions that begin and end a cell's code, and those in which that waits.
+_BEGIN, _WAIT = ("run_code", "look"), ("_Sleep.__call__", "OutputMagics.tail")
 
 # Of the tools' numbers those that have no purpose (https://docs.python.org/3/library/
 # sys.monitoring.html#registering-and-using-tools), and that for which there is hardly one.
@@ -23,10 +26,22 @@ _NUMBERS = 4, 3, 5
 _monitoring: Any = getattr(sys, "monitoring", None)
 
 
-def is_entering(frame: FrameType) -> bool:
-    """Tell whether a frame, of a thread that does not run just now, calls ``__enter__``."""
-    code, at = frame.f_code.co_code, frame.f_lasti
-    return at >= 2 and (code[at], code[at - 2], code[at - 1]) == (_CALL, _FIND, _ENTER)
+def where_to_look(frame: FrameType | None) -> CodeType | None:
+    """Return where the thread that is in a frame is to look; ``None`` if it need not.
+
+    Not in functions of the console's, which are over soon; but for those that wait, and those that
+    begin and end a cell's code.
+    """
+    while _IS_NEEDED and frame is not None:
+        code, module = frame.f_code, frame.f_globals.get("__name__")
+        if not (isinstance(module, str) and module.startswith("rtconsole.")):
+            return code
+        if code.co_name in _BEGIN:
+            return None
+        if code.co_qualname in _WAIT:
+            return code
+        frame = frame.f_back
+    return None
 
 
 class Watch:
@@ -43,6 +58,7 @@ class Watch:
 
     def begin(self, thread: int, code: CodeType) -> None:
         """Have a thread look once, when it comes to ``code`` next; unless others are all tools."""
+        self._leave(thread)
         if self._number is None:
             free = [number for number in _NUMBERS if _monitoring.get_tool(number) is None]
             if not free:

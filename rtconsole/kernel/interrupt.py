@@ -18,10 +18,13 @@ from typing import Any
 
 from rtconsole.native import frames, sleep
 
-from .entering import Watch, is_entering
+from .entering import Watch, where_to_look
 
 # Seconds that a thread may take to begin, and between two looks whether it has.
 _LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
+
+# Seconds until one that is to look for an interrupt, and has not, is told where once more.
+_AGAIN = 0.25
 
 
 class _Running:
@@ -183,13 +186,21 @@ class Interrupts:
                     self._raise_in(thread)
 
     def _raise_in(self, thread: int) -> None:
-        """Have a thread that runs a cell's code raise KeyboardInterrupt, once it is safe."""
-        frame = frames().get(thread)
-        if frame is not None and is_entering(frame):
-            self._requests[thread] = True
-            self._watch.begin(thread, frame.f_code)
-        else:
+        """Have a thread that runs a cell's code raise KeyboardInterrupt."""
+        code = where_to_look(frames().get(thread))
+        if code is None:
             _raise_in(thread)
+            return
+        self._requests[thread] = True
+        self._watch.begin(thread, code)
+        again = partial(self._raise_again, thread, self._running.get(thread))
+        asyncio.get_running_loop().call_later(_AGAIN, again)
+
+    def _raise_again(self, thread: int, running: _Running | None) -> None:
+        """See to it: it may have left the function without another instruction of that."""
+        with self._lock:
+            if self._requests.get(thread) and self._running.get(thread) is running:
+                self._raise_in(thread)
 
     def _check_code(self) -> None:
         """Raise an interrupt that was put off, in a thread that runs a cell's code."""
