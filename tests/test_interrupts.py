@@ -126,3 +126,21 @@ def test_who_is_interrupted_while_another_cell_is_asked_keeps_nobody_from_asking
         assert client.kernel.get_stdin_msg(timeout=30)["content"]["prompt"] == "third"
         client.kernel.input("another")
         assert client.finish(third).result == "'another'"
+
+
+def test_an_interrupt_does_not_end_an_event_loop_that_gets_no_turn(launch: Launcher) -> None:
+    program = launch("import time\nwhile True: time.sleep(0.1)")
+    late = """
+        import asyncio
+        interrupts = get_ipython().kernel.interrupts
+        def cancel(*arguments, inner=interrupts._cancel):
+            asyncio.get_running_loop().call_later(1, inner, *arguments)
+        interrupts._cancel = cancel
+        """
+    with program.client() as client:
+        assert client.run(late).status == "ok"
+        request = client.send("await asyncio.sleep(30, print('awaits'))")
+        client.iopub("stream")
+        client.interrupt()
+        assert client.finish(request).error == "KeyboardInterrupt"
+        assert client.run("6 * 7").result == "42"

@@ -1,9 +1,9 @@
 """Interrupts of a thread that may be entering a ``with``, from Python 3.14 on.
 
-There the interpreter looks for them once ``__enter__`` has been called, before it is sure to
-call ``__exit__``. A lock that a cell waits for, which may be the program's, would be taken, and
-never be given back. So a cell has its interrupt at the next instruction, where that is certain by
-then: a tool of :mod:`sys.monitoring` looks for it, in the one function, until then.
+There the interpreter looks for them once ``__enter__`` has been called, one instruction before it
+is sure to call ``__exit__``. A lock that a cell waits for, which may be the program's, would be
+taken, and never be given back. So a cell looks for its interrupt by a tool of
+:mod:`sys.monitoring`, before the next instruction of the function in which it is seen to be.
 """
 
 import sys

@@ -182,7 +182,8 @@ class Interrupts:
         await asyncio.sleep(patience)
         with self._lock:
             for thread, running in waiting:
-                if self._running.get(thread) is running and not running.cancelled:
+                is_late = self._running.get(thread) is running and not running.cancelled
+                if is_late and _runs_code(thread):
                     self._raise_in(thread)
 
     def _raise_in(self, thread: int) -> None:
@@ -241,6 +242,17 @@ def _locked(lock: threading.Lock, step: Callable[[], Any]) -> Callable[[], Any]:
     lock leaves that locked for ever.
     """
     return partial(deque, map(call, (lock.acquire, step, lock.release)), 0)
+
+
+def _runs_code(thread: int) -> bool:
+    """Tell whether a thread is in a cell's code, and not in its event loop.
+
+    That has had no turn yet, on a busy machine; the exception would end it, and the kernel.
+    """
+    frame = frames().get(thread)
+    while frame is not None and frame.f_code.co_name != "run_code":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _raise_in(thread: int) -> None:
