@@ -13,8 +13,8 @@ from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any
 
-# With the instruction that a ``with`` begins with since then.
-_IS_NEEDED = "LOAD_SPECIAL" in opmap
+# What calls ``__enter__``, and has found it, which is told by an argument. The latter since 3.14.
+_CALL, _FIND, _ENTER = opmap["CALL"], opmap.get("LOAD_SPECIAL"), 0
 
 # The console's functions that begin and end a cell's code, and those in which that waits.
 _BEGIN, _WAIT = ("run_code", "look"), ("_Sleep.__call__", "OutputMagics.tail")
@@ -32,7 +32,7 @@ def where_to_look(frame: FrameType | None) -> CodeType | None:
     Not in functions of the console's, which are over soon; but for those that wait, and those that
     begin and end a cell's code.
     """
-    while _IS_NEEDED and frame is not None:
+    while _FIND is not None and frame is not None:
         code, module = frame.f_code, frame.f_globals.get("__name__")
         if not (isinstance(module, str) and module.startswith("rtconsole.")):
             return code
@@ -42,6 +42,12 @@ def where_to_look(frame: FrameType | None) -> CodeType | None:
             return code
         frame = frame.f_back
     return None
+
+
+def is_entering(frame: FrameType) -> bool:
+    """Tell whether a frame, of a thread that does not run just now, calls ``__enter__``."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return at >= 2 and (code[at], code[at - 2], code[at - 1]) == (_CALL, _FIND, _ENTER)
 
 
 class Watch:
@@ -68,6 +74,10 @@ class Watch:
             _monitoring.register_callback(free[0], _monitoring.events.INSTRUCTION, self._step)
         self._watched[thread] = code
         _monitoring.set_local_events(self._number, code, _monitoring.events.INSTRUCTION)
+
+    def is_on(self, thread: int, code: CodeType) -> bool:
+        """Tell whether a thread is still to look in ``code``."""
+        return self._watched.get(thread) is code
 
     def end(self, thread: int) -> None:
         """A thread need not look any more, whether it has or not."""

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import call, setitem
+from types import CodeType
 from typing import Any
 
 from rtconsole.native import frames, sleep
 
-from .entering import Watch, where_to_look
+from .entering import Watch, is_entering, where_to_look
 
 # Seconds that a thread may take to begin, and between two looks whether it has.
 _LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
 
-# Seconds until one that is to look for an interrupt, and has not, is told where once more.
+# Seconds for a thread to look for an interrupt, after which it is raised all the same.
 _AGAIN = 0.25
 
 
@@ -194,14 +195,23 @@ class Interrupts:
             return
         self._requests[thread] = True
         self._watch.begin(thread, code)
-        again = partial(self._raise_again, thread, self._running.get(thread))
-        asyncio.get_running_loop().call_later(_AGAIN, again)
+        asyncio.get_running_loop().call_later(_AGAIN, self._raise_anyway, thread, code)
 
-    def _raise_again(self, thread: int, running: _Running | None) -> None:
-        """See to it: it may have left the function without another instruction of that."""
+    def _raise_anyway(self, thread: int, code: CodeType) -> None:
+        """Have it raised, if it was not: none is looked for in a debugger, amid a step of that.
+
+        Or the function was left without another instruction. But not while it enters a ``with``.
+        """
         with self._lock:
-            if self._requests.get(thread) and self._running.get(thread) is running:
-                self._raise_in(thread)
+            if not self._watch.is_on(thread, code) or thread not in self._running:
+                return
+            frame = frames().get(thread)
+            if frame is not None and is_entering(frame):
+                asyncio.get_running_loop().call_later(_AGAIN, self._raise_anyway, thread, code)
+                return
+            self._watch.end(thread)
+            self._requests[thread] = False
+            _raise_in(thread)
 
     def _check_code(self) -> None:
         """Raise an interrupt that was put off, in a thread that runs a cell's code."""
