@@ -1,5 +1,7 @@
 """Interrupts that come at a bad moment: no lock is kept, and nothing is left behind."""
 
+import sys
+
 from harness import Client, Launcher, wait_for
 
 # Those of the console that a cell may come to, and what it sets for a while. No other thread may
@@ -63,7 +65,9 @@ def test_an_interrupt_leaves_what_a_cell_calls_as_it_was_at_any_step(launch: Lau
     program = launch("import time\nwhile True: time.sleep(0.1)")
     magics = ["%mirror off", "%mirror tee", "%subshell", "%tail -t 0"]
     with program.client() as client:
-        for code in ("start_thread()", *magics):
+        # Python 3.11 takes a thread that has not begun for the one that starts it: see interrupt.py
+        starts = ["start_thread()"] if sys.version_info >= (3, 12) else []
+        for code in (*starts, *magics):
             reply = client.run(SWEEP.replace("{code}", code))
             assert reply.status == "ok", reply.traceback
             assert client.value("found") == set(), code
