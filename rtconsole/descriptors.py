@@ -14,6 +14,7 @@ from .listener import system
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 # What a kernel and its first client take is 45.
 _FOR_A_KERNEL = 52
@@ -62,6 +63,10 @@ def folder_of_descriptors(platform: str) -> str:
     return "/proc/self/fd" if platform == "linux" else "/dev/fd"
 
 
+# Where in what statx(2) tells these are.
+INODE, DEVICE = slice(32, 40), slice(136, 144)
+
+
 class Calls:
     """The system calls that it takes to hold numbers.
 
@@ -101,6 +106,13 @@ class Calls:
         status = system.fstat(fd)
         return status.st_dev, status.st_ino
 
+    def asking(self, fd: int) -> "tuple[Callable[[], Any], Any]":
+        """Return what asks for a file's device and inode, and bytes that tell them then.
+
+        These are to be asked where no handler of the program's may be called. Here nothing is.
+        """
+        return bool, b""
+
     def dup(self, fd: int) -> int:
         return int(system.dup(fd))
 
@@ -122,6 +134,11 @@ _calls = Calls()
 def identity(fd: int) -> "tuple[int, int]":
     """Return device and inode of what is open there, or raise OSError."""
     return _calls.identity(fd)
+
+
+def asking(fd: int) -> "tuple[Callable[[], Any], Any]":
+    """See :meth:`Calls.asking`."""
+    return _calls.asking(fd)
 
 
 def use(calls: Calls) -> None:

@@ -13,7 +13,7 @@ import stat
 import time
 
 from . import dumps, pid_namespace
-from .listener import CHANNELS, file_name, note, tried, unlink
+from .listener import CHANNELS, file_name, note, system, tried, unlink
 
 # A connection file is some hundred bytes long, and an argv can be any length.
 _LONGEST = 1 << 20
@@ -65,16 +65,16 @@ def other_name(pid: int) -> str:
 def read(path: str) -> bytes:
     """Return what a connection file of this user's says; nothing if it is none, or gone."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = system.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return b""
-        return os.read(fd, min(found.st_size, _LONGEST))
+        return bytes(system.read(fd, min(found.st_size, _LONGEST)))
     finally:
-        os.close(fd)
+        system.close(fd)
 
 
 def is_of(pid: int, text: bytes) -> bool:

@@ -148,9 +148,10 @@ def unpark(self: Listener) -> bool:
         system.write(self.pipe[1], b"x")
     if self.nudge.locked():  # the program closed some of ours, for all we know: see revive
         self.nudge.release()
-    deadline = monotonic() + _LONGEST_STOP
+    patience = 0.0 if self.stops_late else _LONGEST_STOP  # then a fork has waited already
+    deadline = monotonic() + patience
     # once more: a signal's handler may have taken the time
-    if not (self.gone.acquire(timeout=_LONGEST_STOP) or self.gone.acquire(blocking=False)):
+    if not (self.gone.acquire(timeout=patience) or self.gone.acquire(blocking=False)):
         self.stops_late = True
         return False
     self.stops_late = False

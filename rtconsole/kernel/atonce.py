@@ -27,7 +27,7 @@ _HIGHEST, _SOME = 512, 64
 
 # statx(2), since older C libraries have no fstat(2): what it tells, and where in that it is.
 _AT_EMPTY_PATH, _STATX_INO, _STATX_SIZE, _LENGTH = 0x1000, 0x100, 0x200, 256
-_INODE_AT, _SIZE_AT, _DEVICE_AT = 32, 40, 136
+_INODE_AT, _SIZE_AT, _DEVICE_AT = descriptors.INODE.start, 40, descriptors.DEVICE.start
 
 # fcntl(2), memfd_create(2), prctl(2); `fcntl` is not everywhere.
 _F_GETFD, _F_GETFL, _F_DUPFD_CLOEXEC, _MFD_CLOEXEC = 1, 3, 1030, 1
@@ -56,6 +56,7 @@ class AtOnce(descriptors.Calls):
         quick: Any = ctypes.PyDLL(None)  # three times as fast as one that keeps errno
         self._fcntl, self._usleep, self._poll = quick.fcntl, quick.usleep, quick.poll
         self._prctl, self._accept4, self._close = quick.prctl, quick.accept4, quick.close
+        self._statx = quick.statx
 
     def count(self) -> int:
         status = ctypes.create_string_buffer(_LENGTH)
@@ -89,6 +90,10 @@ class AtOnce(descriptors.Calls):
         _checked(self.libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, status))
         device = os.makedev(*struct.unpack_from("@II", status, _DEVICE_AT))
         return device, struct.unpack_from("@Q", status, _INODE_AT)[0]
+
+    def asking(self, fd: int) -> tuple[Callable[[], Any], Any]:
+        status = ctypes.create_string_buffer(_LENGTH)
+        return partial(self._statx, fd, b"", _AT_EMPTY_PATH, _STATX_INO, status), status
 
     def is_readable(self, fd: int) -> bool:
         """Tell whether poll(2) says so."""

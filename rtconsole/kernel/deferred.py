@@ -171,16 +171,18 @@ class _Without:
             raise ModuleNotFoundError(f"a traceback does without {name}", name=name)
 
 
-def import_stack_data(get_ident: Callable[[], int]) -> None:
-    """Import what IPython shows tracebacks with, and not ``astroid``, for which that asks.
+@contextmanager
+def without_astroid(get_ident: Callable[[], int]) -> Iterator[None]:
+    """In the with block this thread imports ``asttokens`` without ``astroid``, for which it asks.
 
-    ``asttokens`` wants to know its nodes, too: 0.1 s and 130 modules, of which one adds a filter to
-    the program's warnings (astroid/builder.py). Once somebody has imported it they are known.
+    It wants to know its nodes, too: 0.1 s and 130 modules, of which one adds a filter to the
+    program's warnings (astroid/builder.py). Once somebody has imported it they are known.
 
     Args:
         get_ident: ``_thread.get_ident``, and no program's replacement of it.
     """
     if not {"astroid", "asttokens", "stack_data"}.isdisjoint(sys.modules):
+        yield
         return
     compat: Any = ModuleType("asttokens.astroid_compat", "Without importing astroid.")
     compat.astroid_node_classes, compat.NodeNG = _Nodes(), None
@@ -188,15 +190,12 @@ def import_stack_data(get_ident: Callable[[], int]) -> None:
     sys.modules.setdefault(compat.__name__, compat)
     finders.put(without := _Without(get_ident))
     try:
-        import asttokens.util
-        import stack_data  # noqa: F401
-
-        util: Any = asttokens.util
-        util.CONSTANT_CLASSES = (*util.CONSTANT_CLASSES, _Node("Const", (), {}))
-    except (ImportError, AttributeError):  # IPython says so, or of another version of asttokens
-        pass
+        yield
     finally:
         finders.take(without)
+    util: Any = sys.modules.get("asttokens.util")
+    if hasattr(util, "CONSTANT_CLASSES"):  # not of another version
+        util.CONSTANT_CLASSES = (*util.CONSTANT_CLASSES, _Node("Const", (), {}))
 
 
 class _Loader:

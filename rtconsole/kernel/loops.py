@@ -20,10 +20,11 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from rtconsole import debuglog, descriptors
+from rtconsole.descriptors import DEVICE, INODE
 from rtconsole.native import is_patched, sleep
 
 from .clock import monotonic
-from .quiet import makes_quiet, step
+from .quiet import look, makes_quiet, step
 
 # Seconds, some days.
 _LONG = 1_000_000.0
@@ -99,15 +100,15 @@ class Loop(asyncio.SelectorEventLoop):
         """
         handle = asyncio.Handle(callback, (), self)
         enter, send = step(self._ready.append), step(self._csock.send)
-        # on Windows a socket has no descriptor
-        stat: Any = step(os.fstat if os.name == "posix" else str)
-        number = self._csock.fileno()
-        identity = stat[number][1:3]
+        # os.fstat lets go of the interpreter's lock: a signal's handler could be called there
+        asks, told = descriptors.asking(self._csock.fileno())
+        ask = look(asks)
+        ours = -ask, told[INODE], told[DEVICE]
 
         def wake() -> None:
             enter[handle]
             try:
-                if stat[number][1:3] == identity:  # else it is the program's by now
+                if (-ask, told[INODE], told[DEVICE]) == ours:  # else it is the program's by now
                     send[b"\0"]
             except OSError:  # there is nobody to be woken; or so many bytes that it is awake
                 pass

@@ -12,7 +12,7 @@ import contextvars
 import sys
 from _thread import get_ident
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -261,7 +261,9 @@ class Shell(ZMQInteractiveShell):
 
     def showtraceback(self, *arguments: Any, **options: Any) -> None:
         """The original imports, the first time, what adds to the process's warning filters."""
-        deferred.import_stack_data(get_ident)
+        with deferred.without_astroid(get_ident), suppress(ImportError):  # IPython says so
+            import asttokens.util  # noqa: F401
+            import stack_data  # noqa: F401
         super().showtraceback(*arguments, **options)
 
     def debugger(self, force: bool = False) -> None:
