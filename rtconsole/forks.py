@@ -32,8 +32,7 @@ _missing: "dict[int, list[str]]" = {}
 # How many modules there were when the first of our at-fork handlers was registered.
 _first = 0
 
-# Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`. That
-# is imported by the parent when the child is on its way, since it takes a millisecond.
+# Where `os.fork` looks for other threads after the at-fork handlers: see :mod:`.pending`.
 _COUNTS_LATE = sys.version_info[:2] == (3, 13)
 _pending: "Any" = None
 _calls: "list[Any]" = []  # what it asks for in a fork
@@ -253,18 +252,13 @@ def _parks_late(self: Listener | None) -> bool:
     It warns of those of the program's in any case, where one of them forks; and its main thread
     may wait in C for long before it makes a pending call.
     """
-    global _pending
-    if not _COUNTS_LATE or self is None or self.state != RESTING:
-        return False
-    if _own.get_ident() != self.main_thread_id:
-        return False
-    if _pending is None:
-        try:
-            from . import pending as _pending
-        except (ImportError, AttributeError, OSError) as error:  # protects the program's fork
-            note("no console after a fork", error)
-            return False
-    return not _pending.is_forked_by_c()
+    return (
+        _pending is not None
+        and self is not None
+        and self.state == RESTING
+        and _own.get_ident() == self.main_thread_id
+        and not _pending.is_forked_by_c()
+    )
 
 
 def _park_now() -> None:
@@ -280,11 +274,15 @@ def _be_the_last() -> None:
     Registered anew once modules were imported that have registered theirs, or may have: a quarter
     more than there were, since each costs all forks that come.
     """
-    global _known, _modules, _calls, _unborn
+    global _known, _modules, _pending, _calls, _unborn
     known = [name in sys.modules for name in _HOOKED]
     if known == _known and len(sys.modules) <= _modules * 1.25:
         return
     if _COUNTS_LATE:
+        try:  # now: after the fork each page that an import touches would be copied first
+            from . import pending as _pending
+        except (ImportError, AttributeError, OSError) as error:  # protects the program's fork
+            note("no console after a fork", error)
         _calls = signals.register_calls()
     _unborn = []
     os.register_at_fork(after_in_child=_unborn.clear)
