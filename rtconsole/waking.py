@@ -23,15 +23,22 @@ def boot(self: Listener) -> None:
     try:
         renewal.renew(self)
         with self.gate:
-            tried(_import_first, None, RuntimeError)
-            _import_first()
-        from . import descriptors, native, turns
+            tried(lambda: __import__("rtconsole.descriptors"), None, RuntimeError)
+            from . import descriptors
+        release = descriptors.hold_streams()  # what is imported is read by a descriptor
+        try:
+            with self.gate:
+                tried(_import_first, None, RuntimeError)
+                _import_first()
+        finally:
+            release()
+        from . import native, turns
 
         forks.wait_until_born()
         turns.shorten()
         native.wait_while_importing()
         greenlets = native.is_wanted()
-        release = descriptors.hold_streams()  # what is imported is read by a descriptor
+        release = descriptors.hold_streams()
         try:
             # these the program may import, too: a lock of theirs has to be released
             with self.gate, native.module_locks(greenlets):
@@ -73,7 +80,7 @@ def _launch(self: Listener) -> None:
 
 def _import_first() -> None:
     """Import what a fork must not meet half imported: all, here, see :func:`.forks.before_fork`."""
-    from . import descriptors, native, room, turns  # noqa: F401
+    from . import native, room, turns  # noqa: F401
 
 
 def _import_collections_abc() -> None:
