@@ -47,6 +47,25 @@ def test_a_visit_leaves_out_what_it_does_not_use(launch: Launcher, deferred_in: 
         assert not client.value("[n for n in __import__('sys').modules if n == 'ipaddress']")
 
 
+def test_a_visit_does_not_ask_how_python_was_built(launch: Launcher) -> None:
+    """The standard library reads that for milliseconds under a lock, which the program may hold,
+    and which eventlet, if it patches just then, writes of.
+    """
+    asks = """
+        import sysconfig, time
+        asked = []
+        def note(*arguments):
+            asked.append(arguments)
+            return variables(*arguments)
+        variables, sysconfig.get_config_vars = sysconfig.get_config_vars, note
+        while True: time.sleep(0.01)
+        """
+    with launch(asks).client() as client:
+        for code in ("1 + 1", "print('x')", "1 / 0", "import os; os.getcwd?"):
+            client.run(code)
+        assert client.value("asked") == []
+
+
 def test_a_traceback_does_not_import_what_else_is_installed(launch: Launcher) -> None:
     """It adds to the program's warning filters; who imports it later finds it, and its nodes."""
     source = """

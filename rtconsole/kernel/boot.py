@@ -89,9 +89,7 @@ def _run(
                 import asyncio  # noqa: F401
 
                 from .imports import own_imports
-
-                imports = own_imports(natives)
-            with imports:
+            with own_imports(natives):
                 wait_while_importing()
                 with listener.gate:
                     room.check_threads()

@@ -20,7 +20,6 @@ import functools
 import importlib
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -59,9 +58,13 @@ _NO_ALIAS = frozenset(["zmq"])
 
 
 def trusted_path() -> list[str]:
-    """Return the entries of ``sys.path`` that are not the program's own folders."""
-    paths = sysconfig.get_paths()
-    standard = {os.path.realpath(paths[key]) for key in ("stdlib", "platstdlib")}
+    """Return the entries of ``sys.path`` that are not the program's own folders.
+
+    Not asked of ``sysconfig``, which takes a lock, to read for milliseconds how Python was built.
+    """
+    library = os.path.dirname(os.__file__)
+    compiled = os.path.join(sys.base_exec_prefix, sys.platlibdir, os.path.basename(library))
+    standard = {os.path.realpath(folder) for folder in (library, compiled)}
     ours = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
     def is_trusted(entry: str) -> bool:
@@ -282,8 +285,6 @@ def _are_put_off() -> bool:
 
 def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManager[None]:
     """Return a context manager: import the kernel's modules in it; see the top of this module.
-
-    To be called where no fork comes in between: what it asks ``sysconfig`` takes a lock there.
 
     Args:
         natives: our instances of modules of the standard library; empty if none are needed.
