@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from glob import escape, glob
 from typing import Literal, NamedTuple
 
-from . import client, curve, folders, hook, processes, settings
+from . import client, curve, folders, hook, processes, room, settings
 from .connection import printable
 from .errors import Gone, NoAnswer
 from .processes import About, Process
@@ -60,8 +60,8 @@ def of_interpreter() -> Iterator[Finding]:
     yield from _limits(os.environ)
     if hasattr(os, "getuid") and (os.getuid() != os.geteuid() or os.getgid() != os.getegid()):
         yield _bad("real and effective user or group differ: a privileged process gets no console")
-    if sys.version_info[:2] == (3, 13) and not getattr(sys, "_is_gil_enabled", bool)():
-        yield _bad("Python 3.13 without the interpreter lock gets no console: a fork may hang")
+    if not room.has_lock():
+        yield _bad("Python without the interpreter lock gets no console: a fork may hang")
     yield from _transport()
     yield from _places()
     yield _packages()

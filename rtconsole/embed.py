@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from . import forks, lifecycle, listener, native
+from . import forks, lifecycle, listener, native, room
 
 if not sys.modules.keys().isdisjoint(native.LIBRARIES):
     # imported by a program that may have replaced what the listener has imported by name
@@ -54,11 +54,16 @@ def start_console(
     Raises:
         TypeError: what was given is no dict.
         OSError: no socket or file can be made; the message says which and why.
-        RuntimeError: no thread can be started, or this is a sub-interpreter.
+        RuntimeError: no thread can be started, or this is a sub-interpreter, or one without the
+            interpreter lock (PEP 703).
     """
     global _console
     if not _is_main_interpreter():
         raise RuntimeError("a sub-interpreter gets no console; its process's main one may have one")
+    if not room.has_lock():
+        raise RuntimeError(
+            "Python without the interpreter lock gets no console; PYTHON_GIL=1 has it"
+        )
     given = scope if namespace is None else namespace
     if given is not None and not isinstance(given, dict):
         raise TypeError(

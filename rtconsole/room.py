@@ -43,6 +43,14 @@ def for_deep_calls() -> "Iterator[None]":
             stack_size(since)
 
 
+def has_lock() -> bool:
+    """Tell whether this interpreter runs one thread at a time: without that there is no console.
+
+    Forks hang beside one (PEP 703; :func:`sitehook.has_lock`).
+    """
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())  # Python 3.13 and later
+
+
 def check_memory() -> None:
     """Raise MemoryError unless there is memory for a kernel."""
     _check(_ADDRESSES, _DATA)

@@ -95,20 +95,19 @@ def off_because() -> "str | None":
         return f"RTCONSOLE={value!r} is neither on ({', '.join(ON)}) nor off; taken as off"
     if hasattr(os, "getuid") and (os.getuid() != os.geteuid() or os.getgid() != os.getegid()):
         return "real and effective user or group differ; a privileged process gets no console"
-    is_locked = getattr(sys, "_is_gil_enabled", bool)()  # Python 3.13 and later
-    if forks_badly(sys.version_info[:2], is_locked):
-        return "Python 3.13 without the interpreter lock gets no console: a fork may hang"
+    if not has_lock():
+        return "Python without the interpreter lock gets no console: a fork may hang"
     return None
 
 
-def forks_badly(version: "tuple[int, int]", is_locked: bool) -> bool:
-    """Tell whether a fork beside a thread of ours may hang, and would warn of it.
+def has_lock() -> bool:
+    """Tell whether this interpreter runs one thread at a time (else PEP 703).
 
-    In 3.13, whose build without the interpreter lock is experimental, a child hangs now and again
-    where many threads fork at a time, and beside a parked thread nearly always. And ``os.fork``
-    warns of that one: :mod:`rtconsole.pending` does not keep it from that in this build.
+    Without that, a child hangs where many threads fork at a time beside one that is parked: on 3.13
+    nearly always, on 3.14 if the machine is busy. And what a kernel does between two bytecodes, so
+    that nothing of the program's comes in between, does not hold.
     """
-    return version == (3, 13) and not is_locked
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())  # Python 3.13 and later
 
 
 def is_main_interpreter() -> bool:

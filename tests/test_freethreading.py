@@ -1,79 +1,65 @@
-"""Without the interpreter lock (PEP 703) a console works, or stays off; it never brings it back."""
+"""Without the interpreter lock (PEP 703) there is no console, and where that is on there is one."""
 
+import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from harness import Launcher, wait_for
 
 import sitehook
-from rtconsole.kernel import freethreading
+from rtconsole import room
+
+REASON = "Python without the interpreter lock gets no console"
 
 
-@pytest.mark.parametrize(
-    ("lock_is_off", "version", "pyzmq", "is_served"),
-    [
-        (False, (3, 13), "26.0.3", True),
-        (False, (3, 15), "27.3.0", True),
-        (True, (3, 13), "27.1.0", False),
-        (True, (3, 14), "26.0.3", False),
-        (True, (3, 14), "26.1.0", False),
-        (True, (3, 14), "26.2.0", True),
-        (True, (3, 15), "28.0.0rc1", True),
-    ],
-)
-def test_there_is_a_kernel_only_where_it_changes_nothing(
-    lock_is_off: bool, version: tuple[int, int], pyzmq: str, is_served: bool
+@pytest.mark.parametrize("has_lock", [sitehook.has_lock, room.has_lock])
+def test_the_interpreter_is_asked(
+    monkeypatch: pytest.MonkeyPatch, has_lock: Callable[[], bool]
 ) -> None:
-    reason = freethreading.reason_against(lock_is_off, version, pyzmq)
-    assert (reason is None) is is_served
-    if reason:
-        assert "the interpreter lock" in reason
+    monkeypatch.delattr(sys, "_is_gil_enabled", raising=False)
+    assert has_lock()  # up to 3.12
+    for is_on in (False, True):
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda is_on=is_on: is_on, raising=False)
+        assert has_lock() is is_on
 
 
-@pytest.mark.parametrize(
-    ("version", "is_locked", "is_off"),
-    [
-        ((3, 12), False, False),  # it has the lock, and no function to ask for it
-        ((3, 13), True, False),
-        ((3, 13), False, True),
-        ((3, 14), False, False),
-    ],
-)
-def test_it_stays_off_where_a_fork_beside_it_hangs(
-    version: tuple[int, int], is_locked: bool, is_off: bool
+def test_a_program_without_the_lock_is_left_alone_and_it_is_said_why(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert sitehook.forks_badly(version, is_locked) is is_off
-
-
-def test_the_check_asks_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "26.0.3")
+    monkeypatch.setenv("RTCONSOLE", "1")
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    with pytest.raises(ImportError, match="interpreter lock"):
-        freethreading.check()
+    assert REASON in str(sitehook.off_because())
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True)
-    freethreading.check()
+    assert sitehook.off_because() is None
 
 
-def is_lock_on() -> bool:
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+def test_who_asks_for_a_console_without_the_lock_is_told(launch: Launcher) -> None:
+    program = launch(
+        """
+        import sys
+        sys._is_gil_enabled = lambda: False
+        import rtconsole
+        try: rtconsole.start_console()
+        except RuntimeError as error: print(error)
+        """,
+        env={"RTCONSOLE": "0"},
+    )
+    assert program.wait() == 0
+    assert REASON in program.stdout
 
 
-@pytest.mark.skipif(is_lock_on(), reason="this interpreter has the lock")
-def test_a_visit_leaves_a_program_without_the_lock_without_it(launch: Launcher) -> None:
-    program = launch("""
-        import sys, time
-        t = 41
-        while t < 43:
-            time.sleep(0.01)
-        print(sys._is_gil_enabled(), flush=True)
-    """)
-    if sys.version_info < (3, 14):
-        wait_for(lambda: "the interpreter lock gets no console" in program.log, "the reason")
-        assert not program.connection_file_of(program.pid).exists()
-        return
-    with program.client() as client:
-        assert client.value("t") == 41
-        assert client.value("__import__('sys')._is_gil_enabled()") is False
-        client.run("t = 43")
+@pytest.mark.skipif(room.has_lock(), reason="this interpreter has the lock")
+def test_it_depends_on_the_lock_not_on_the_build(launch: Launcher) -> None:
+    program = launch("import sys; print(sys._is_gil_enabled())")
     assert program.wait() == 0
     assert (program.stdout, program.stderr) == ("False\n", "")
+    assert REASON in program.log
+    locked = launch("import time\nwhile True: time.sleep(0.1)", env={"PYTHON_GIL": "1"})
+    wait_for(locked.connection_file_of(locked.pid).exists, "a console")
+    with locked.client() as client:
+        assert client.run("6 * 7").result == "42"
+    told = subprocess.run(
+        [sys.executable, "-m", "rtconsole", "doctor"], capture_output=True, text=True, check=False
+    )
+    assert REASON in told.stdout + told.stderr

@@ -14,7 +14,7 @@ from typing import Any
 
 from rtconsole import debuglog, descriptors, native, recorder, room, settings, turns
 
-from . import freethreading, hidden
+from . import hidden
 from .importing import callbacks, load_modules, take_callbacks
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to
@@ -67,7 +67,6 @@ class RunningKernel:
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
         self._callbacks = callbacks()
         refuse_a_second_life()
-        freethreading.check()
         with listener.gate:
             import zmq
 
