@@ -1,11 +1,22 @@
 """A console in a running program: its names, its output, its errors."""
 
 import os
+import sys
 import textwrap
 from importlib.util import find_spec
 
 import pytest
 from harness import Launcher, Program, wait_for
+
+# Tells whether it has the context of the cell.
+THREAD = """
+import contextvars, threading
+number = contextvars.ContextVar("number", default=1)
+_ = number.set(2)
+work = lambda: print("from a thread", number.get(), flush=True)
+thread = threading.Thread(target=work)
+thread.start(); thread.join()
+"""
 
 
 def test_names_are_the_programs_and_live(counter: Program) -> None:
@@ -72,15 +83,17 @@ def test_output_of_a_cell_goes_to_the_client_and_not_to_the_program(counter: Pro
 
 def test_a_thread_started_by_a_cell_prints_where_the_program_does(counter: Program) -> None:
     with counter.client() as client:
-        reply = client.run(
-            """
-            import threading
-            thread = threading.Thread(target=lambda: print("from a thread", flush=True))
-            thread.start(); thread.join()
-            """
-        )
-        assert reply.stdout == ""
-        counter.wait_for_output("from a thread\n")
+        assert client.run(THREAD).stdout == ""
+        counter.wait_for_output("from a thread 1\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads inherit no context")
+def test_so_does_one_that_inherits_the_cells_context(launch: Launcher) -> None:
+    options = [sys.executable, "-X", "thread_inherit_context=1"]
+    program = launch("import time\nwhile True: time.sleep(0.1)", python=options)
+    with program.client() as client:
+        assert client.run(THREAD).stdout == ""
+        program.wait_for_output("from a thread 2\n")
 
 
 @pytest.mark.parametrize("replacement", ["None", "io.StringIO()", "Slots()"])

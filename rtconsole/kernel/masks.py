@@ -128,6 +128,7 @@ class Signals:
             try:
                 if cell.running() is None:
                     return original(*arguments, **options)
+                _leave_the_cell(*arguments)
                 with cell.uninterrupted(), self.as_the_programs():
                     return original(*arguments, **options)
             except BaseException as error:
@@ -135,6 +136,14 @@ class Signals:
                 raise
 
         return start
+
+
+def _leave_the_cell(bootstrap: Any, *_: Any) -> None:
+    """Have a thread be the program's, not the cell's, where it inherits the context (3.14)."""
+    if getattr(sys.flags, "thread_inherit_context", False):
+        context = getattr(getattr(bootstrap, "__self__", None), "_context", None)
+        if context is not None:
+            context.run(cell.current.set, None)
 
 
 class _Look:
