@@ -126,31 +126,31 @@ def test_an_interrupt_that_comes_as_a_cell_ends_leaves_nothing_behind(launch: La
     program = launch("import time\nwhile True: time.sleep(0.1)", cwd=launch.home)
     with program.client() as client:
         slow = """
-        import linecache, os, sys
+        import linecache, os, sys, threading
         from rtconsole.kernel import interrupt
-        late = 0
+        late, shell = 0, threading.get_ident()
         def ends(thread):
             frame = sys._current_frames()[thread]
             while frame.f_code.co_name != "run_code": frame = frame.f_back
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
             return line.strip() == "running.end()"
-        def raise_in(thread, inner=interrupt._raise_in):
+        def frames(inner=interrupt.frames):
+            # an interrupt looks where the cell is, whose end waits until it is raised
             global late
-            interrupt._raise_in = inner
+            interrupt.frames = inner
             open("now", "w").close()
-            while not ends(thread): time.sleep(0.001)
+            while not ends(shell): time.sleep(0.001)
             late += 1
-            inner(thread)
-        interrupt._raise_in = raise_in
+            return inner()
+        interrupt.frames = frames
         """
         assert client.run(slow).status == "ok"
-        while not client.value("late"):  # where it may be entering a `with`, it is raised otherwise
-            (launch.home / "runs").unlink(missing_ok=True)
-            request = client.send("while not os.path.exists('now'): open('runs', 'w').close()")
-            wait_for((launch.home / "runs").exists, "the cell to have begun")
-            client.interrupt()
-            assert client.finish(request).error == "KeyboardInterrupt"
-            assert client.run("6 * 7").result == "42"
+        request = client.send("while not os.path.exists('now'): open('runs', 'w').close()")
+        wait_for((launch.home / "runs").exists, "the cell to have begun")
+        client.interrupt()
+        assert client.finish(request).error == "KeyboardInterrupt"
+        assert client.run("6 * 7").result == "42"
+        assert client.value("late") == 1
         request = client.send("while True: pass")
         wait_until_busy(client, request)
         client.interrupt()
