@@ -190,24 +190,3 @@ def test_what_a_programs_own_text_stream_holds_back_at_its_end_is_written(
         (launch.home / "go").touch()
         assert program.wait() == 0
     assert (program.stdout, program.stderr) == ("held back\n", "")
-
-
-def test_a_warning_that_was_shown_is_not_shown_again_because_of_a_visit(launch: Launcher) -> None:
-    """Python forgets which were at each change of the filters, as IPython's completer makes."""
-    program = launch(
-        """
-        import os, time, warnings
-        while not os.path.exists("stop"):
-            warnings.warn("once for each line")
-            time.sleep(0.01)
-        """,
-        cwd=launch.home,
-    )
-    with program.client() as client:
-        assert client.run("1 / 0").error == "ZeroDivisionError"
-        client.kernel.complete("os.getc", reply=True)
-        client.kernel.complete("import o", reply=True)
-        client.run("import time; time.sleep(0.1)")
-    (launch.home / "stop").touch()
-    assert program.wait() == 0, program.describe()
-    assert program.stderr.count("UserWarning") == 1, program.stderr

@@ -17,7 +17,7 @@ from traitlets import Type
 
 from rtconsole import __version__, turns
 
-from . import cell, debugging, kinds, peers, spawning
+from . import cell, debugging, kinds, peers, spawning, unseen
 from .asking import Questions
 from .audit import Audit
 from .guard import GuardedKernel
@@ -133,7 +133,7 @@ class Kernel(GuardedKernel):
                 (KernelBase, self),
             ],
             self.output.mirror.cell,
-            [*spawning.routes(signals), *signals.routes(), *debugging.routes()],
+            [*spawning.routes(signals), *signals.routes(), *debugging.routes(), *unseen.routes()],
             spared,
         )
 

@@ -48,9 +48,10 @@ class Cell:
     Attributes:
         process: pid of the client, if that is known.
         is_done: it has been served; what it left running counts as the program from then on.
+        warned: of what it was, see :func:`.unseen.forget`.
     """
 
-    __slots__ = ("console", "is_done", "parent", "process")
+    __slots__ = ("console", "is_done", "parent", "process", "warned")
 
     def __init__(
         self, console: Console, parent: dict[str, Any], process: int | None = None
@@ -59,6 +60,7 @@ class Cell:
         self.parent = parent
         self.process = process
         self.is_done = False
+        self.warned: set[tuple[str, Any, int]] = set()
 
     @property
     def is_execution(self) -> bool:

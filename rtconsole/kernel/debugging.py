@@ -11,12 +11,12 @@ import builtins
 import sys
 from collections.abc import Callable
 from functools import wraps
-from types import FunctionType
 from typing import Any
 
 from rtconsole.recorder import hide_frame
 
-from . import cell
+from . import cell, unseen
+from .rebound import rebound
 
 _had_rlcompleter = "rlcompleter" in sys.modules
 import code  # noqa: E402
@@ -42,6 +42,7 @@ def _init(original: Callable[..., None]) -> Callable[..., None]:
             else:  # with no key that completes, cmd.Cmd does not import readline either
                 _without_terminal(original)(self, None, *arguments, **options)
                 self.stop_here = _outside_ours(self.stop_here)
+                unseen.debug(self)
         except BaseException as error:
             hide_frame(error)
             raise
@@ -77,18 +78,11 @@ def _interact(original: Callable[..., None]) -> Callable[..., None]:
 
 def _without_terminal(function: Any) -> Any:
     """Return a function of the same code, for which there is no readline and no pyrepl."""
-    if not isinstance(function, FunctionType):  # the program's own
-        return function
-    names = {
-        **function.__globals__,
-        "__builtins__": {**vars(builtins), "__import__": _import},
-        "_pyrepl_available": lambda: False,  # Python 3.15: it reads the terminal, not input()
-    }
-    copy = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    return rebound(
+        function,
+        __builtins__={**vars(builtins), "__import__": _import},
+        _pyrepl_available=lambda: False,  # Python 3.15: it reads the terminal, not input()
     )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
 
 
 def _import(name: str, *arguments: Any, **options: Any) -> Any:

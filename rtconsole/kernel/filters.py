@@ -1,15 +1,20 @@
-"""The program's warning filters, which IPython's completer changes: when it is imported, for a
-warning of its own, and for each completion.
+"""The program's warning filters, which IPython changes, and functions that it calls.
 
 Each change has Python forget which warnings were shown already (``warnings`` counts changes, and
 a module's ``__warningregistry__`` says of which count it is): the program's would be shown again.
-So that module gets other ``warnings``, in which there are no filters.
+And they are all threads': the program has them, too, and what it adds meanwhile is lost. So who
+changes them for the console gets other ``warnings``, in which there are none: see :mod:`.unseen`.
+
+The completer does when it is imported, for a warning of its own, and for each completion. It is
+imported with that: hardly anybody else uses it.
 """
 
 import builtins
 import types
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -17,14 +22,22 @@ COMPLETER = "IPython.core.completer"
 _ITS_OWN = "ProvisionalCompleterWarning"
 
 
+is_unseen: ContextVar[bool] = ContextVar("rtconsole_unseen", default=False)
+
+
 class _Warnings(types.ModuleType):
-    """``warnings``, for a module whose filters concern nothing but a warning of its own."""
+    """``warnings``, but what filters would change meanwhile is just not shown."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)
 
-    def catch_warnings(self, **_: Any) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def catch_warnings(self, **_: Any) -> Iterator[None]:
+        token = is_unseen.set(True)
+        try:
+            yield
+        finally:
+            is_unseen.reset(token)
 
     def filterwarnings(self, *_: Any, **__: Any) -> None:
         pass
@@ -36,17 +49,20 @@ class _Warnings(types.ModuleType):
             warnings.warn(message, category, stacklevel + 1, **options)
 
 
-_warnings = _Warnings("warnings")
+without_filters = _Warnings("warnings")
 
 
 def spared(name: str, names: dict[str, Any]) -> dict[str, Any]:
     """Return the builtins of a module: those given, but with such an import for the completer."""
-    if name != COMPLETER:
-        return names
+    return with_import(names) if name == COMPLETER else names
+
+
+def with_import(names: dict[str, Any]) -> dict[str, Any]:
+    """Return these builtins, but with an import that finds those ``warnings``."""
 
     def importing(name: str, *arguments: Any, **options: Any) -> Any:
         found = names["__import__"](name, *arguments, **options)
-        return _warnings if name == "warnings" else found
+        return without_filters if name == "warnings" else found
 
     return {**names, "__import__": importing}
 

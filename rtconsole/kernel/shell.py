@@ -23,11 +23,11 @@ from IPython.core.display_functions import display
 from IPython.core.error import UsageError
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets import Bool, Type
+from traitlets import Bool, Instance, Type
 
 from rtconsole.native import is_patched
 
-from . import complaints, deferred, hidden
+from . import cell, complaints, deferred, hidden, unseen
 from .history import SessionHistory
 from .interrupt import Interrupts
 from .loops import note_running
@@ -68,6 +68,7 @@ class Shell(ZMQInteractiveShell):
     """The shell of a console. Made directly, never with ``instance()``: see ``cell``."""
 
     displayhook_class = Type(DisplayHook)
+    input_transformer_manager = Instance(unseen.Transformer, ())
     # Only ipykernel's application reads it: `exit` in a client leaves and stops nothing.
     keepkernel_on_exit = Bool(True)
 
@@ -346,11 +347,18 @@ class Shell(ZMQInteractiveShell):
             # On Python 3.13 and later any other loop's run_forever(), which fails beside this
             # loop, leaves this thread without a running one.
             note_running(loop)
-            for name in _LEFT_BEHIND - before:
-                names.pop(name, None)
+            self._clear_up(names, before)
         if result is not None:
             result.error_in_exec = error
         return True
+
+    def _clear_up(self, names: dict[str, Any], before: frozenset[str]) -> None:
+        """Remove what the interpreter has added to the globals, unless it is the program's."""
+        request = cell.running()
+        if unseen.forget(names, set() if request is None else request.warned):
+            before = before | {"__warningregistry__"}
+        for name in _LEFT_BEHIND - before:
+            names.pop(name, None)
 
 
 def _shells_sys() -> Any:
