@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from types import CodeType, ModuleType
 from typing import Any
 
-from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.display_functions import display
@@ -34,6 +33,7 @@ from .loops import note_running
 from .magics import ConsoleMagics, OutputMagics
 from .namespace import Namespace
 from .nested import NestedNames
+from .results import DisplayHook, Payloads, PerThread
 
 
 class NoBuiltins(BuiltinTrap):
@@ -50,20 +50,6 @@ class _Memory(dict[str, Any]):
         self.pop(key, None)
 
 
-class DisplayHook(ZMQShellDisplayHook):
-    def check_for_underscore(self) -> None:
-        """Not needed: it guards a ``_`` in builtins, which the console never sets."""
-
-    def flush(self) -> None:
-        """Forget the outputs; the original deletes ``_1`` and so on, also the program's own."""
-        hidden = self.shell.user_ns.hidden
-        for number in range(1, self.prompt_count + 1):
-            hidden.pop(f"_{number}", None)
-        self._ = self.__ = self.___ = ""
-        hidden.update({"_": "", "__": "", "___": ""})
-        self.shell.user_ns["_oh"].clear()
-
-
 class Shell(ZMQInteractiveShell):
     """The shell of a console. Made directly, never with ``instance()``: see ``cell``."""
 
@@ -71,6 +57,8 @@ class Shell(ZMQInteractiveShell):
     input_transformer_manager = Instance(unseen.Transformer, ())
     # Only ipykernel's application reads it: `exit` in a client leaves and stops nothing.
     keepkernel_on_exit = Bool(True)
+    _last_traceback = PerThread(lambda: None)
+    _last_traceback_during_displayhook = PerThread(lambda: False)
 
     def __init__(self, namespace: Namespace, interrupts: Interrupts, **traits: Any) -> None:
         self.namespace = namespace
@@ -216,6 +204,10 @@ class Shell(ZMQInteractiveShell):
     def db(self, value: Any) -> None:
         self._db = value
 
+    def init_payload(self) -> None:
+        self.payload_manager = Payloads(parent=self)
+        self.configurables.append(self.payload_manager)
+
     def init_completer(self) -> None:
         """Complete by looking at the live objects.
 
@@ -298,6 +290,15 @@ class Shell(ZMQInteractiveShell):
         return super().run_cell_magic(magic_name, line, cell)
 
     # -- running -------------------------------------------------------------------
+
+    async def run_cell_async(self, *arguments: Any, **options: Any) -> Any:
+        """As the original, with no error of an earlier cell.
+
+        ipykernel forgets it, unless this one awaits, or that was interrupted amid its result.
+        """
+        self._last_traceback, self._last_traceback_during_displayhook = None, False
+        self.displayhook.msg = None
+        return await super().run_cell_async(*arguments, **options)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
