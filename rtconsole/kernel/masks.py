@@ -174,17 +174,13 @@ def _waited_for(address: int) -> int:
 
     By a file, which fails if there is nothing any more (proc(5), /proc/pid/mem).
     """
-    fd = os.open("/proc/self/mem", os.O_RDONLY)
-    try:
-        return int.from_bytes(os.pread(fd, 8, address), sys.byteorder)
-    finally:
-        os.close(fd)
+    return int.from_bytes(_read("/proc/self/mem", 8, address), sys.byteorder)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, size: int = 1 << 16, at: int = 0) -> bytes:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return os.read(fd, 1 << 16)
+        return os.pread(fd, size, at)
     finally:
         os.close(fd)
 
