@@ -88,16 +88,10 @@ def revive(self: Listener, ready: "Any") -> bool:
     if self.pipe is None:
         return False
     if is_intact(self) and self.pipe[0] in [fd for fd, _ in ready]:
-        if not self.stops_late:
-            return False
-        goes_on(self)
-        return True
+        return goes_on(self)
     self.renews_at = self.renews_at or monotonic() + DAEMON_PATIENCE
-    if self.nudge.acquire(timeout=max(0.0, self.renews_at - monotonic())):
-        if not self.stops_late:
-            return False
-        goes_on(self)
-    if self.state != PARKED:
+    is_told = self.nudge.acquire(timeout=max(0.0, self.renews_at - monotonic()))
+    if (is_told and not goes_on(self)) or self.state != PARKED:
         return False
     for fd in list(self.identity):
         listener.tried(lambda fd=fd: self.poll.unregister(fd), None, KeyError)
@@ -113,12 +107,19 @@ def is_intact(self: Listener) -> bool:
     return self.pipe is not None and all(is_ours(self, fd) for fd in self.pipe)
 
 
-def goes_on(self: Listener) -> None:
-    """The fork for which the parked thread was to stop is over: forget that it was."""
+def goes_on(self: Listener) -> bool:
+    """Forget that the parked thread was to stop, if the fork for which it was is over by now.
+
+    Returns:
+        Whether it is.
+    """
+    if not self.stops_late:
+        return False
     self.stops_late = False
     self.nudge.acquire(blocking=False)
     if is_intact(self):
         system.read(self.pipe[0], 1)
+    return True
 
 
 def renew(self: Listener) -> None:
