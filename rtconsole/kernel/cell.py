@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from rtconsole.recorder import hide_frame
 
+from . import entering
 from .spared import Spared
 
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
@@ -278,6 +279,7 @@ class _Sleep:
         self._original = original
         update_wrapper(self, original)
 
+    @entering.waits
     def __call__(self, seconds: float, /) -> None:
         original = self._original
         try:

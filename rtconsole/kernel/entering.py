@@ -11,19 +11,41 @@ from collections.abc import Callable
 from opcode import opmap
 from threading import get_ident
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 # What calls ``__enter__``, and has found it, which is told by an argument. The latter since 3.14.
 _CALL, _FIND, _ENTER = opmap["CALL"], opmap.get("LOAD_SPECIAL"), 0
 
-# The console's functions that begin and end a cell's code, and those in which that waits.
-_BEGIN, _WAIT = ("run_code", "look"), ("_Sleep.__call__", "OutputMagics.tail")
+# Code of the console's functions that begin and end a cell's, and of those in which that waits.
+_BEGIN: list[CodeType] = []
+_WAIT: list[CodeType] = []
 
 # Of the tools' numbers those that have no purpose (https://docs.python.org/3/library/
 # sys.monitoring.html#registering-and-using-tools), and that for which there is hardly one.
 _NUMBERS = 4, 3, 5
 
 _monitoring: Any = getattr(sys, "monitoring", None)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def begins(function: F) -> F:
+    """Decorate a function of the console's that begins and ends a cell's code."""
+    _BEGIN.append(function.__code__)
+    return function
+
+
+def waits(function: F) -> F:
+    """Decorate a function of the console's in which a cell's code waits."""
+    _WAIT.append(function.__code__)
+    return function
+
+
+def runs_code(frame: FrameType | None) -> bool:
+    """Tell whether a thread that is in a frame is in a cell's code, and not in its event loop."""
+    while frame is not None and frame.f_code not in _BEGIN:
+        frame = frame.f_back
+    return frame is not None
 
 
 def where_to_look(frame: FrameType | None) -> CodeType | None:
@@ -36,9 +58,9 @@ def where_to_look(frame: FrameType | None) -> CodeType | None:
         code, module = frame.f_code, frame.f_globals.get("__name__")
         if not (isinstance(module, str) and module.startswith("rtconsole.")):
             return code
-        if code.co_name in _BEGIN:
+        if code in _BEGIN:
             return None
-        if code.co_qualname in _WAIT:
+        if code in _WAIT:
             return code
         frame = frame.f_back
     return None

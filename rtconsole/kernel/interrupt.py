@@ -19,7 +19,7 @@ from typing import Any
 
 from rtconsole.native import frames, sleep
 
-from .entering import Watch, is_entering, where_to_look
+from .entering import Watch, is_entering, runs_code, where_to_look
 
 # Seconds that a thread may take to begin, and between two looks whether it has.
 _LONGEST_BEGIN, _BEGIN_LOOK = 0.2, 0.0002
@@ -171,7 +171,7 @@ class Interrupts:
                 running = self._running.get(thread)
                 if running is not None and running.task is None:
                     if not self._throw_by_gevent(thread, running):
-                        self._raise_in(thread)
+                        self._raise_when_safe(thread)
                     continue
                 self._requests[thread] = True  # for the next statement, if this one ends first
                 if running is not None and running.loop is not None:
@@ -184,10 +184,11 @@ class Interrupts:
         with self._lock:
             for thread, running in waiting:
                 is_late = self._running.get(thread) is running and not running.cancelled
-                if is_late and _runs_code(thread):
-                    self._raise_in(thread)
+                # not in an event loop that has had no turn yet: it would end, and the kernel
+                if is_late and runs_code(frames().get(thread)):
+                    self._raise_when_safe(thread)
 
-    def _raise_in(self, thread: int) -> None:
+    def _raise_when_safe(self, thread: int) -> None:
         """Have a thread that runs a cell's code raise KeyboardInterrupt."""
         code = where_to_look(frames().get(thread))
         if code is None:
@@ -252,17 +253,6 @@ def _locked(lock: threading.Lock, step: Callable[[], Any]) -> Callable[[], Any]:
     lock leaves that locked for ever.
     """
     return partial(deque, map(call, (lock.acquire, step, lock.release)), 0)
-
-
-def _runs_code(thread: int) -> bool:
-    """Tell whether a thread is in a cell's code, and not in its event loop.
-
-    That has had no turn yet, on a busy machine; the exception would end it, and the kernel.
-    """
-    frame = frames().get(thread)
-    while frame is not None and frame.f_code.co_name != "run_code":
-        frame = frame.f_back
-    return frame is not None
 
 
 def _raise_in(thread: int) -> None:

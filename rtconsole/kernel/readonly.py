@@ -8,7 +8,7 @@ without running a line of the program's: no property, no ``__getattr__``, no ``_
 import re
 from typing import Any
 
-from . import looks
+from . import entering, looks
 from .cell import running
 from .stacks import as_text
 
@@ -38,6 +38,7 @@ def restrict(handlers: dict[str, Any], refuse: Any) -> None:
         handlers[name] = refuse
 
 
+@entering.begins
 def look(shell: Any, code: str) -> dict[str, Any] | None:
     """Run a cell that only looks, and return its reply's payload; ``None`` if it does not.
 

@@ -26,7 +26,7 @@ from traitlets import Bool, Instance, Type
 
 from rtconsole.native import is_patched
 
-from . import cell, complaints, deferred, hidden, unseen
+from . import cell, complaints, deferred, entering, hidden, unseen
 from .history import SessionHistory
 from .interrupt import Interrupts
 from .loops import note_running
@@ -300,6 +300,7 @@ class Shell(ZMQInteractiveShell):
         self.displayhook.msg = None
         return await super().run_cell_async(*arguments, **options)
 
+    @entering.begins
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
     ) -> bool:

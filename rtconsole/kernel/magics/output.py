@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 
 from rtconsole.kernel import cell
 from rtconsole.kernel.clock import monotonic
+from rtconsole.kernel.entering import waits
 from rtconsole.kernel.mirror import MODES
 from rtconsole.kernel.pieces import Piece, Tail
 from rtconsole.kernel.quiet import step
@@ -40,6 +41,7 @@ class OutputMagics(Magics):
         print(f"mirror: {mirror.mode}")
 
     @line_magic
+    @waits
     def tail(self, parameter_s: str = "") -> None:
         """Show the program's output in this cell until it is interrupted.
 
