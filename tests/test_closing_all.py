@@ -1,9 +1,11 @@
 """Programs that close all descriptors, the kernel's too: they go on, and the console is no more."""
 
 import sys
+import textwrap
 
 import pytest
 from harness import Launcher, wait_for
+from test_closing import EVERYTHING
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -43,11 +45,7 @@ later = asyncio.get_running_loop().call_later(1, print, "later")
 
 WAYS = {
     "in a call": "closes()",
-    "one by one": """
-for fd in range(3, 1024):
-    try: os.close(fd)
-    except OSError: pass
-""",
+    "one by one": textwrap.dedent(EVERYTHING["one by one"]),
     "in a thread": "thread = threading.Thread(target=closes); thread.start(); thread.join()",
 }
 
