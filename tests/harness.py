@@ -78,6 +78,15 @@ class Client:
         message_id: str = self.kernel.execute(textwrap.dedent(code), **options)
         return message_id
 
+    def send_to(self, shell: str | None, code: str, **content: Any) -> str:
+        """Likewise in a subshell, or in the main shell for None; ``content`` is the request's."""
+        asked = {"code": textwrap.dedent(code), "silent": False, **content}
+        message = self.kernel.session.msg("execute_request", asked)
+        if shell is not None:
+            message["header"]["subshell_id"] = shell
+        self.kernel.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
     def run(self, code: str, patience: float = PATIENCE, **options: Any) -> Reply:
         """Run a cell and return what it came to."""
         return self.finish(self.send(code, **options), patience)

@@ -12,7 +12,7 @@ from typing import Any
 
 import commands
 import pytest
-from harness import Client, Launcher, Program, wait_for
+from harness import Launcher, Program, wait_for
 from jupyter_client import BlockingKernelClient
 
 SLEEPER = "import time\nran = False\nwhile True: time.sleep(0.01)\n"
@@ -92,16 +92,8 @@ def test_a_cell_in_a_subshell_is_its_senders(launch: Launcher) -> None:
     path = launch.home / "audit.log"
     with audited(launch, path).client() as client:
         shell = client.control("create_subshell_request")["subshell_id"]
-        assert client.finish(send_to_subshell(client, shell, "1")).status == "ok"
+        assert client.finish(client.send_to(shell, "1")).status == "ok"
         assert lines(path)[0]["client_pid"] == os.getpid()
-
-
-def send_to_subshell(client: Client, shell: str, code: str) -> str:
-    """Ask for ``code`` to be run in a subshell and return the request's id."""
-    message = client.kernel.session.msg("execute_request", {"code": code, "silent": False})
-    message["header"]["subshell_id"] = shell
-    client.kernel.shell_channel.send(message)
-    return str(message["header"]["msg_id"])
 
 
 def test_what_cannot_be_written_down_is_not_run(launch: Launcher) -> None:
@@ -269,7 +261,7 @@ kernel.context.term()
         client.session.session = "the same"
         try:
             client.execute("mine = 1")
-            send_to_subshell(busy, shell, "ran = True")
+            busy.send_to(shell, "ran = True")
             busy.finish(running)
             wait_for(lambda: "mine = 1" in path.read_text(), "the second cell")
         finally:

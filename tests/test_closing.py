@@ -55,10 +55,7 @@ def test_a_cell_that_closes_all_descriptors_closes_the_programs(
         assert client.run(code).status == "ok"
         reply = client.run("[os.path.exists(f'/proc/self/fd/{n}') for n in numbers]")
         assert reply.result == "[False, False, False]", reply
-        message = client.kernel.session.msg("execute_request", {"code": "1", "silent": False})
-        message["header"]["subshell_id"] = subshell
-        client.kernel.shell_channel.send(message)
-        assert client.shell_reply(message["header"]["msg_id"])["status"] == "ok"
+        assert client.shell_reply(client.send_to(subshell, "1"))["status"] == "ok"
     with program.client() as client:
         assert client.run("6 * 7").result == "42"
     (launch.home / "end").touch()

@@ -1,7 +1,5 @@
 """Several clients of one shell: each is served in its turn, however much another one asks."""
 
-import textwrap
-
 import pytest
 from harness import PATIENCE, Client, Launcher, wait_for
 from mirrored import Obedient
@@ -18,12 +16,7 @@ while waiting() < {}: time.sleep(0.01)
 
 def ask(client: Client, code: str, shell: str | None = None) -> str:
     """Ask a subshell, or the main shell, to run a cell; return the request's id."""
-    content = {"code": textwrap.dedent(code), "silent": False, "stop_on_error": True}
-    message = client.kernel.session.msg("execute_request", content)
-    if shell is not None:
-        message["header"]["subshell_id"] = shell
-    client.kernel.shell_channel.send(message)
-    return str(message["header"]["msg_id"])
+    return client.send_to(shell, code, stop_on_error=True)
 
 
 def crowd(

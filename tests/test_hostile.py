@@ -467,17 +467,12 @@ def test_a_flood_while_a_cell_hangs_keeps_nobody_from_a_shell_beside_it(launch: 
             client = Client(program.connection_file)
             try:
                 shell = client.control("create_subshell_request")["subshell_id"]
-                message = client.kernel.session.msg("execute_request", {"code": "t"})
-                message["header"]["subshell_id"] = shell
-                client.kernel.shell_channel.send(message)
-                assert client.shell_reply(message["header"]["msg_id"])["status"] == "ok"
+                assert client.shell_reply(client.send_to(shell, "t"))["status"] == "ok"
             finally:
                 client.close()
         stuck.control("stack_request")
         shell = stuck.control("create_subshell_request")["subshell_id"]
-        message = stuck.kernel.session.msg("execute_request", {"code": "t_lock.set()"})
-        message["header"]["subshell_id"] = shell
-        stuck.kernel.shell_channel.send(message)
+        stuck.send_to(shell, "t_lock.set()")
         assert stuck.finish(request, patience=60).status == "ok"
     assert_served(program)
 

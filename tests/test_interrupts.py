@@ -114,10 +114,7 @@ def test_who_is_interrupted_while_another_cell_is_asked_keeps_nobody_from_asking
         first = client.send("input('first')", allow_stdin=True)
         client.kernel.get_stdin_msg(timeout=30)
         shell = other.control("create_subshell_request")["subshell_id"]
-        content = {"code": "input('second')", "silent": False, "allow_stdin": True}
-        message = other.kernel.session.msg("execute_request", content)
-        message["header"]["subshell_id"] = shell
-        other.kernel.shell_channel.send(message)
+        second = other.send_to(shell, "input('second')", allow_stdin=True)
         wait_for(lambda: is_in(client, "Kernel.ask"), "the other to wait for its turn")
         interrupt = client.kernel.session.msg("interrupt_request", {})
         interrupt["header"]["subshell_id"] = shell
@@ -125,7 +122,7 @@ def test_who_is_interrupted_while_another_cell_is_asked_keeps_nobody_from_asking
         assert client.kernel.get_control_msg(timeout=30)["content"] == {"status": "ok"}
         client.kernel.input("answer")
         assert client.finish(first).result == "'answer'"
-        assert other.finish(message["header"]["msg_id"]).error == "KeyboardInterrupt"
+        assert other.finish(second).error == "KeyboardInterrupt"
         third = client.send("input('third')", allow_stdin=True)
         assert client.kernel.get_stdin_msg(timeout=30)["content"]["prompt"] == "third"
         client.kernel.input("another")

@@ -171,10 +171,7 @@ def test_beside_a_cell_that_never_returns_the_next_client_is_served(launch: Laun
     client = Client(program.connection_file)
     try:
         shell = client.control("create_subshell_request")["subshell_id"]
-        message = client.kernel.session.msg("execute_request", {"code": "t", "silent": False})
-        message["header"]["subshell_id"] = shell
-        client.kernel.shell_channel.send(message)
-        assert client.shell_reply(message["header"]["msg_id"])["status"] == "ok"
+        assert client.shell_reply(client.send_to(shell, "t"))["status"] == "ok"
     finally:
         client.close()
     assert program.process.poll() is None

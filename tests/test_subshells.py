@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness import Client, Program, wait_for
-from test_audit import send_to_subshell
 
 SLOW = """
 import threading
@@ -34,11 +33,11 @@ def test_a_tail_is_no_error_because_of_another_shells(counter: Program) -> None:
 
         def shows() -> bool:
             tails = "len(get_ipython().kernel.output.publisher.tails)"
-            return second.finish(send_to_subshell(second, shell, tails)).result == "1"
+            return second.finish(second.send_to(shell, tails)).result == "1"
 
         tail = first.send("%tail")
         wait_for(shows, "the tail")
-        assert second.finish(send_to_subshell(second, shell, "Odd()")).status == "error"
+        assert second.finish(second.send_to(shell, "Odd()")).status == "error"
         second.interrupt()
         assert first.finish(tail).status == "ok"
 
@@ -46,9 +45,9 @@ def test_a_tail_is_no_error_because_of_another_shells(counter: Program) -> None:
 def test_a_result_is_shown_beside_another_shells(counter: Program) -> None:
     with two(counter) as (first, second, shell):
         slow = first.send("Slow()")
-        assert second.finish(send_to_subshell(second, shell, "shown.wait(30)")).result == "True"
-        assert second.finish(send_to_subshell(second, shell, "1 / 0")).error == "ZeroDivisionError"
-        assert second.finish(send_to_subshell(second, shell, "go_on.set(); 2")).result == "2"
+        assert second.finish(second.send_to(shell, "shown.wait(30)")).result == "True"
+        assert second.finish(second.send_to(shell, "1 / 0")).error == "ZeroDivisionError"
+        assert second.finish(second.send_to(shell, "go_on.set(); 2")).result == "2"
         reply = first.finish(slow)
         assert (reply.status, reply.result) == ("ok", "slow")
 
@@ -65,6 +64,6 @@ def test_a_cell_that_awaits_is_no_error_after_a_result_that_could_not_be_shown(
 def test_exit_leaves_the_client_that_said_it(counter: Program) -> None:
     with two(counter) as (first, second, shell):
         leaves = first.send("get_ipython().ask_exit(); shown.set(); go_on.wait(30)")
-        reply = second.finish(send_to_subshell(second, shell, "shown.wait(30); go_on.set()"))
+        reply = second.finish(second.send_to(shell, "shown.wait(30); go_on.set()"))
         assert reply.payload == []
         assert [one["source"] for one in first.finish(leaves).payload] == ["ask_exit"]
