@@ -57,7 +57,7 @@ def test_a_cell_that_awaits_is_no_error_after_a_result_that_could_not_be_shown(
 ) -> None:
     with counter.client() as client:
         client.run(SLOW)
-        assert client.run("Odd()").status == "error"
+        assert client.run("Odd()").error == "ValueError"
         assert client.run("import asyncio; await asyncio.sleep(0)").status == "ok"
 
 

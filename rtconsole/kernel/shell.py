@@ -120,6 +120,12 @@ class Shell(HarmlessShell):
         self.displayhook.msg = None
         return await super().run_cell_async(*arguments, **options)
 
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
+        """As the original; the reply tells why a result could not be shown, not ``NoneType``."""
+        super()._showtraceback(etype, evalue, stb)
+        if self.displayhook.msg is not None and (result := self.displayhook.exec_result):
+            result.error_in_exec = evalue
+
     @entering.begins
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
