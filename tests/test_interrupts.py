@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 from harness import Client, Launcher, wait_for
 
 # Those of the console that a cell may come to, and what it sets for a while. No other thread may
@@ -61,8 +62,14 @@ def is_in(client: Client, function: str) -> bool:
     return function in [thread["stack"][-1]["function"] for thread in threads if thread["cell"]]
 
 
-def test_an_interrupt_leaves_what_a_cell_calls_as_it_was_at_any_step(launch: Launcher) -> None:
-    program = launch("import time\nwhile True: time.sleep(0.1)")
+@pytest.mark.parametrize("module", ["", "comm.py"])
+def test_an_interrupt_leaves_what_a_cell_calls_as_it_was_at_any_step(
+    launch: Launcher, module: str
+) -> None:
+    """Where a program has a module of that name, the kernel's imports are its own."""
+    if module:
+        (launch.home / module).touch()
+    program = launch("import time\nwhile True: time.sleep(0.1)", cwd=launch.home)
     magics = ["%mirror off", "%mirror tee", "%subshell", "%tail -t 0"]
     with program.client() as client:
         # Python 3.11 takes a thread that has not begun for the one that starts it: see interrupt.py

@@ -22,7 +22,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import Any
 
@@ -249,7 +249,7 @@ class OwnImports:
                 return module
             if top not in self._shadowed and _is_loaded(name, fromlist):
                 return builtins.__import__(name, globals, locals, fromlist)
-        with self.active(), module_locks(bool(self._natives)):
+        with _uninterrupted(), self.active(), module_locks(bool(self._natives)):
             if level or top not in self._taken:
                 return builtins.__import__(name, globals, locals, fromlist, level)
             module = importlib.import_module(f"{_ALIAS}.{name}")
@@ -268,6 +268,13 @@ def _is_kernels(name: str) -> bool:
     """Tell whether a module is of the packages that only the kernel needs."""
     top = name.removeprefix(f"{_ALIAS}.").partition(".")[0]
     return top in _PACKAGES or top == "rtconsole"
+
+
+def _uninterrupted() -> AbstractContextManager[None]:
+    """Hold interrupts off a cell that calls what imports: the lock would stay taken, for all."""
+    hold_off = getattr(sys.modules.get(f"{__package__}.cell"), "uninterrupted", nullcontext)
+    held_off: AbstractContextManager[None] = hold_off()
+    return held_off
 
 
 def _is_loaded(name: str, fromlist: Any) -> bool:
