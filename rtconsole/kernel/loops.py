@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from io import FileIO
 from typing import Any
 
 from tornado.ioloop import IOLoop
@@ -99,21 +100,40 @@ class Loop(asyncio.SelectorEventLoop):
         come between its steps, and leave the loop asleep for good. No loop is woken once closed.
         """
         handle = asyncio.Handle(callback, (), self)
-        enter, send = step(self._ready.append), step(self._csock.send)
-        # os.fstat lets go of the interpreter's lock: a signal's handler could be called there
-        asks, told = descriptors.asking(self._csock.fileno())
-        ask = look(asks)
-        ours = -ask, told[INODE], told[DEVICE]
+        enter, tell = step(self._ready.append), self._tell
 
         def wake() -> None:
             enter[handle]
+            tell()
+
+        return wake
+
+    @makes_quiet
+    def _teller(self) -> Callable[[], None]:
+        """Return what ends this loop's wait, from any thread.
+
+        Not by ``send``: a program may have forbidden itself what a network takes (seccomp(2)). What
+        does write is given no number that is the program's by now.
+        """
+        fd = self._csock.fileno()
+        # os.fstat lets go of the interpreter's lock: a signal's handler could be called there
+        asks, told = descriptors.asking(fd)
+        ask = look(asks)
+        ours = -ask, told[INODE], told[DEVICE]
+        put = step(FileIO(fd, "wb", closefd=False).write if told else self._csock.send)
+
+        def tell() -> None:
             try:
                 if (-ask, told[INODE], told[DEVICE]) == ours:  # else it is the program's by now
-                    send[b"\0"]
+                    put[b"\0"]
             except OSError:  # there is nobody to be woken; or so many bytes that it is awake
                 pass
 
-        return wake
+        return tell
+
+    def _write_to_self(self) -> None:
+        """As the original, but see :meth:`_teller`."""
+        self._tell()
 
     def time(self) -> float:
         return monotonic()
@@ -161,6 +181,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
+        self._tell = self._teller()
         self._internal_fds += 1
         own: Any = self
         own._add_reader(self._ssock.fileno(), own._read_from_self)
