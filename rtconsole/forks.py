@@ -338,6 +338,8 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             listener.at_exit(self.kernel.let_go)
         self.state = CLOSED
         lifecycle.close_descriptors(self)
+        if lifecycle.is_confined(self):  # what else a start takes may be the child's end
+            return None
         fresh = Listener(self.label)
         fresh.scope = self.scope
         if self.folders and _are_still_ours(*self.folders):

@@ -11,7 +11,7 @@ import os
 import sys
 from time import monotonic
 
-from . import listener, renewal  # now: else each forked child would import it
+from . import count_filters, listener, renewal  # now: else each forked child would import it
 from .listener import BOOTING, CLOSED, PARKED, Listener, note, system
 from .renewal import is_ours
 
@@ -168,8 +168,22 @@ def unpark(self: Listener) -> bool:
 # -- the boot --------------------------------------------------------------------------
 
 
+def is_confined(self: Listener) -> bool:
+    """Tell whether this thread may do less than when the console opened (seccomp(2)).
+
+    Who does what is forbidden may be killed, and the process with it.
+    """
+    return count_filters() > self.filters
+
+
 def boot(self: Listener) -> None:
-    """Hand over to the kernel. In the parked thread."""
+    """Hand over to the kernel. In the parked thread.
+
+    Raises:
+        PermissionError: a kernel's calls may be forbidden, and to tell that to a client, too.
+    """
+    if is_confined(self):
+        raise PermissionError("the program has forbidden itself system calls (seccomp)")
     try:
         with self.gate:
             listener.tried(lambda: __import__("rtconsole.waking"), None, RuntimeError)

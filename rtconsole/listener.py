@@ -20,7 +20,7 @@ import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 
-from . import __version__
+from . import __version__, count_filters
 
 try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
@@ -56,6 +56,7 @@ class Listener:
         self.lost, self.renews_at = False, 0.0  # of these the program closed some: see renewal
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
+        self.filters = count_filters()  # likewise
         self.gate, self.gate_taken = allocate_lock(), False  # around a boot's imports; by forks
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
         self.kernel: Any = None  # the running one
