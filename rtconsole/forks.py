@@ -311,7 +311,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
         self: the parent's listener, as the child inherited it.
 
     Returns:
-        The child's.
+        The child's; none where it could be the child's end, or in its way.
 
     Raises:
         OSError, RuntimeError: see :meth:`rtconsole.listener.Listener.open`.
@@ -338,7 +338,7 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             listener.at_exit(self.kernel.let_go)
         self.state = CLOSED
         lifecycle.close_descriptors(self)
-        if lifecycle.is_confined(self):  # what else a start takes may be the child's end
+        if lifecycle.is_confined(self) or _is_to_exec():
             return None
         fresh = Listener(self.label)
         fresh.scope = self.scope
@@ -356,6 +356,19 @@ def after_fork_in_child(self: Listener | None) -> Listener | None:
             lifecycle.sweep(None, os.path.dirname(fresh.connection_file))
     _is_swept = False
     return fresh
+
+
+def _is_to_exec() -> bool:
+    """Tell whether ``subprocess`` forks: its child calls a ``preexec_fn``, and execs.
+
+    That may want to be alone: with a second thread there is no unshare(2) of users. And what it
+    executes would keep our file, and be no Python perhaps.
+    """
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("rtconsole."):
+        frame = frame.f_back
+    found = frame is not None and (frame.f_globals.get("__name__"), frame.f_code.co_name)
+    return found == ("subprocess", "_execute_child")
 
 
 def _are_still_ours(runtime: str, sockets: str) -> bool:

@@ -853,3 +853,34 @@ def test_a_lock_of_a_module_that_is_imported_while_a_fork_waits_is_not_released_
         """)
     assert program.wait() == 0, program.describe()
     assert (program.stdout, program.stderr) == ("True\n", "")
+
+
+TO_EXEC = """
+import os, subprocess, time
+while not os.path.exists("go"): time.sleep(0.005)
+
+def look():
+    os.write(1, b"%d thread\\n" % len(os.listdir("/proc/self/task")))
+
+child = subprocess.Popen(["sleep", "60"], preexec_fn=look)
+print("executes", child.pid, flush=True)
+while os.path.exists("go"): time.sleep(0.005)
+child.kill()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize("state", ["dormant", "attached"])
+def test_a_child_of_subprocess_is_alone_before_it_executes_and_leaves_no_file_to_what_it_does(
+    launch: Launcher, state: str
+) -> None:
+    program = launch(TO_EXEC, cwd=launch.home)
+    with alike.in_state(launch, program, state):
+        program.wait_for_output("executes")
+        assert program.stdout.startswith("1 thread\n"), program.describe()
+        pid = int(program.stdout.split()[-1])
+        assert not program.connection_file_of(pid).exists()
+        assert {name.split("-")[0] for name in os.listdir(launch.sockets / "rtconsole")} == {
+            str(program.pid)
+        }
+    assert program.wait() == 0, program.describe()
