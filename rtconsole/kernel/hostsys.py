@@ -136,7 +136,7 @@ def keep_no_stream() -> None:
     from IPython.utils import PyColorize, process
 
     function: Any = PyColorize.Parser.__init__
-    if function.__defaults__ == (sys.stdout,):
+    if function.__defaults__ == (getattr(sys, "stdout", None),):
         function.__defaults__ = (_Current(),)
     if (handler := getattr(process.system, "__self__", None)) is not None:
         handler.logfile = _Current()

@@ -23,6 +23,9 @@ from .streams import StandIn, Tap
 # but stderr alone. off: nothing.
 MODES = ("tee", "redirect", "errors", "off")
 
+# In the place of ``sys.stdout`` where there is no such name: print() raises RuntimeError then.
+_DELETED = object()
+
 
 class Mirror:
     """The hooks on the program's streams. From threads of the console only."""
@@ -116,9 +119,10 @@ class Mirror:
     def _give_back(self) -> None:
         """Put back the streams that were replaced, except those that are to be mirrored."""
         for name, stream, stand_in in self._replaced[:]:
-            if self._is_heard and stream is not None and getattr(sys, name) is stand_in:
+            is_there = getattr(sys, name, None) is stand_in
+            if self._is_heard and stream is not None and is_there:
                 continue
-            if getattr(sys, name) is stand_in:
+            if is_there:
                 setattr(sys, name, stream)
             self._replaced.remove((name, stream, stand_in))
             for tap in self._taps[:]:
@@ -132,18 +136,19 @@ class Mirror:
         Those of yesterday stay: what replaced them may be a ``redirect_stdout`` that ends.
         """
         for name in ("stdout", "stderr"):
-            for stream in (getattr(sys, f"__{name}__"), getattr(sys, name)):
-                is_current = stream is getattr(sys, name)
+            current = getattr(sys, name, _DELETED)
+            for stream in (getattr(sys, f"__{name}__", None), current):
+                is_current = stream is current
                 if any(tap.stream() is stream for tap in self._taps):
                     continue
                 # print() writes nothing if sys.stdout is None, as a stand-in does; but to
                 # sys.stdout if sys.stderr is
                 is_printed_to = is_current and self._cells and name == "stdout"
-                if stream is None and not is_printed_to:
+                if stream is _DELETED or (stream is None and not is_printed_to):
                     continue
                 try:
                     self._taps.append(Tap(stream, name, self._publisher))
-                except (TypeError, AttributeError):
+                except Exception:  # protects the console: whatever the program's object raises
                     if is_current:
                         self._stand_in(stream, name)
 
@@ -175,7 +180,7 @@ class Mirror:
             reached = [
                 found
                 for found in gc.get_referents(*reached)
-                if not isinstance(found, (types.ModuleType, type, types.FunctionType))
+                if not issubclass(type(found), (types.ModuleType, type, types.FunctionType))
             ][:1000]
             if any(found is other for found in reached for other in (*others, *buffers)):
                 return True

@@ -68,14 +68,16 @@ class Tap:
     def __init__(self, stream: Any, name: str, publisher: Publisher) -> None:
         """
         Raises:
-            TypeError: the stream takes no attributes, or cannot be referred to weakly.
+            TypeError: the stream takes no attributes, or none in the place of its ``write``; or
+                cannot be referred to weakly.
             AttributeError: it has no ``write``.
+            Exception: whatever it raises when it is asked.
         """
         self.name = name
         self._publisher = publisher
         # Those live as long as the interpreter. Any other is not kept alive by its hooks:
         # the program may rely on a file being closed when it is let go.
-        self._lasting = stream is sys.__stdout__ or stream is sys.__stderr__
+        self._lasting = any(stream is vars(sys).get(n) for n in ("__stdout__", "__stderr__"))
         self.stream = self._refer(stream)
         self._mode = "off"
         self._installed: dict[str, Hook] = {}
@@ -84,6 +86,9 @@ class Tap:
         self._buffer_hooks: dict[tuple[Function, str, str], Function] = {}
         self._is_passed_through = False
         getattr(stream, "write")  # noqa: B009 - to see that it is there
+        found = next((vars(b)["write"] for b in type(stream).__mro__ if "write" in vars(b)), None)
+        if vars(stream) is not vars(stream) or hasattr(type(found), "__set__"):
+            raise TypeError("what is set on it is not found")
         vars(stream).update()
 
     def _refer(self, owner: Any) -> Function:
@@ -289,7 +294,8 @@ class Hook:
 
     def remove(self) -> None:
         """Leave the instance as it was found, unless the program has set something else."""
-        own = vars(self.owner() or _nothing)
+        owner = self.owner()  # asked nothing, not even whether it is true: it is the program's
+        own = vars(_nothing if owner is None else owner)
         if own.get(self.name) is not self.hook:
             return
         if self.before is None:
