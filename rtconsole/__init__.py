@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Console", "__version__", "start_console", "stop_console"]
 
+# What tests replace and the kernel's modules call, as it was when the program began. In a dict,
+# since who fakes a file system puts its own in the place of any such function that a module has.
+originals: "dict[str, Any]" = {"open": open, "print": print, "__import__": __import__}
+
 
 def __getattr__(name: str) -> object:
     if name in ("Console", "start_console", "stop_console"):

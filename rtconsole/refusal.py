@@ -13,13 +13,15 @@ import hmac
 import json
 import os
 import select
-import socket
 import sys
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from .listener import CLOSED
+
+# Not json.dumps and json.loads, which a test of the program's may replace.
+_encode, _decode = json.JSONEncoder().encode, json.JSONDecoder().decode
 
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _TYPES = {"shell": "ROUTER", "control": "ROUTER", "stdin": "ROUTER", "hb": "REP", "iopub": "PUB"}
@@ -33,7 +35,7 @@ _LARGEST = 1 << 20
 class _Peer:
     """One connection: what came in so far, and how far the handshake is."""
 
-    def __init__(self, connection: socket.socket, channel: str) -> None:
+    def __init__(self, connection: _socket.socket, channel: str) -> None:
         self.socket = connection
         self.channel = channel
         self.buffer = b""
@@ -114,7 +116,7 @@ class _Refusal:
         signature, *parts = frames[start + 1 : start + 6]
         if len(parts) != 4 or not hmac.compare_digest(signature, self.sign(parts)):
             return
-        header, content = json.loads(parts[0]), json.loads(parts[3])
+        header, content = _decode(parts[0].decode()), _decode(parts[3].decode())
         kind = str(header["msg_type"])
         if not kind.endswith("_request"):
             return
@@ -176,7 +178,7 @@ class _Refusal:
             "msg_type": kind,
             "version": "5.3",
         }
-        parts = [json.dumps(part).encode() for part in (header, parent, {}, content)]
+        parts = [_encode(part).encode() for part in (header, parent, {}, content)]
         return [_DELIMITER, self.sign(parts), *parts]
 
     def publish(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
@@ -193,6 +195,10 @@ class _Refusal:
         peer.socket.close()
 
 
+def _accepted(listener: Any) -> _socket.socket:
+    return _socket.socket(fileno=listener._accept()[0])
+
+
 def serve(console: Any, reason: str) -> None:
     """Answer on the listener's sockets for as long as the process lives, or until it is closed.
 
@@ -203,7 +209,7 @@ def serve(console: Any, reason: str) -> None:
     """
     refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
     listening = {
-        channel: socket.socket(fileno=_socket.dup(fd)) for channel, fd in console.sockets.items()
+        channel: _socket.socket(fileno=_socket.dup(fd)) for channel, fd in console.sockets.items()
     }
     stop = [console.pipe[0]] if console.pipe is not None else []
     console.gone.acquire(blocking=False)
@@ -221,7 +227,7 @@ def serve(console: Any, reason: str) -> None:
         for channel, listener in listening.items():
             if listener in ready:
                 try:
-                    refusal.peers.append(_Peer(listener.accept()[0], channel))
+                    refusal.peers.append(_Peer(_accepted(listener), channel))
                 except OSError:
                     pass  # gone again
         for peer in list(refusal.peers):

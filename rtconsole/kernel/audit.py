@@ -5,6 +5,8 @@ sees any of this, except in an audit hook of its own (``sys.addaudithook``), whi
 first and refuses a cell by raising.
 """
 
+import _socket
+import contextlib
 import contextvars
 import json
 import os
@@ -14,6 +16,7 @@ import time
 from typing import Any, NamedTuple
 
 from rtconsole import debuglog, descriptors
+from rtconsole.debuglog import system
 
 from .peers import Peer
 
@@ -24,6 +27,8 @@ EVENT = "rtconsole.execute"
 _PART = 1200
 _SYSLOG = "/dev/log"
 _PRIORITY = 10 * 8 + 6  # RFC 3164: authpriv, informational
+
+_encode = json.JSONEncoder().encode  # not json.dumps, which a test may replace
 
 
 class Refused(Exception):
@@ -93,7 +98,7 @@ class Audit:
         peer = request.peer
         record: dict[str, Any] = {
             "time": _now(),
-            "pid": os.getpid(),
+            "pid": system.getpid(),
             "program": self._program,
             "uid": peer.uid,
             "user": _user(peer.uid),
@@ -107,7 +112,7 @@ class Audit:
         if kind == "syslog":
             self._send(path or _SYSLOG, record, request.code)
         else:
-            self._append((json.dumps({**record, "code": request.code}) + "\n").encode())
+            self._append((_encode({**record, "code": request.code}) + "\n").encode())
 
     def _append(self, line: bytes) -> None:
         """Append to the file in one write; opened each time, so that it can be rotated.
@@ -121,12 +126,12 @@ class Audit:
         try:
             if self._torn:
                 line = b"\n" + line
-            written = os.write(fd, line)
+            written = system.write(fd, line)
             self._torn = written < len(line) and line[written - 1 : written] != b"\n"
             if written < len(line):
                 raise OSError("no space left for the whole line")
         finally:
-            os.close(fd)
+            system.close(fd)
 
     def _send(self, path: str, record: dict[str, Any], code: str) -> None:
         """Send to the system log; not with :mod:`syslog`, whose settings are the program's.
@@ -139,8 +144,8 @@ class Audit:
         for number, part in enumerate(parts, start=1):
             if len(parts) > 1:
                 record["part"] = [number, len(parts)]
-            text = json.dumps({**record, "code": part})
-            message = f"<{_PRIORITY}>{stamp} rtconsole[{os.getpid()}]: {text}".encode()
+            text = _encode({**record, "code": part})
+            message = f"<{_PRIORITY}>{stamp} rtconsole[{system.getpid()}]: {text}".encode()
             release = descriptors.hold_streams()  # what the program writes would be in the log
             try:
                 self._deliver(path, message)
@@ -151,7 +156,7 @@ class Audit:
         if not hasattr(socket, "AF_UNIX"):  # Windows
             raise OSError("there is no syslog here")
         for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):
-            with socket.socket(socket.AF_UNIX, kind) as sock:
+            with contextlib.closing(_socket.socket(socket.AF_UNIX, kind)) as sock:
                 sock.settimeout(1.0)  # a log that is stuck
                 try:
                     sock.connect(path)

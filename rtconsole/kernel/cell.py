@@ -12,7 +12,6 @@ cell, and threads that it starts count as the program.
 import builtins
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 from rtconsole.recorder import hide_frame
 
 from . import entering
+from .clock import monotonic
 from .spared import Spared
 
 # Sleeping is done in pieces of this many seconds, since an interrupt is raised between
@@ -286,9 +286,9 @@ class _Sleep:
             if running() is None:
                 original(seconds)
                 return
-            end = time.monotonic() + seconds
+            end = monotonic() + seconds
             original(min(seconds, NAP))  # raises what it raises for a negative or odd value
-            while (left := end - time.monotonic()) > 0:
+            while (left := end - monotonic()) > 0:
                 original(min(left, NAP))
         except BaseException as error:
             hide_frame(error)

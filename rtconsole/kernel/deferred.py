@@ -223,8 +223,8 @@ class _Finder:
         self.thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        is_completer = name == filters.COMPLETER and self.names is _ALL
-        wanted = is_completer or name in self.names or name == "readline"
+        is_spared = name in filters.MODULES and self.names is _ALL
+        wanted = is_spared or name in self.names or name == "readline"
         if not wanted or threading.get_ident() != self.thread:
             return None
         if name == "readline":  # it takes the process's terminal: see .debugging
@@ -232,7 +232,7 @@ class _Finder:
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not hasattr(spec.loader, "exec_module"):
             return None
-        loader = filters.Loader if is_completer else _Loader
+        loader = filters.Loader if is_spared else _Loader
         spec.loader = loader(spec.loader)  # type: ignore[assignment]
         return spec
 

@@ -7,6 +7,9 @@ changes them for the console gets other ``warnings``, in which there are none: s
 
 The completer does when it is imported, for a warning of its own, and for each completion. It is
 imported with that: hardly anybody else uses it.
+
+And the program's ``__import__``, which pyzmq calls whenever a socket is asked for an option: where
+a test has replaced it, that would be counted; or raise, and our threads fail again and again.
 """
 
 import builtins
@@ -18,7 +21,11 @@ from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from rtconsole import originals
+
 COMPLETER = "IPython.core.completer"
+_OPTIONS = "zmq.sugar.attrsettr"
+MODULES = (COMPLETER, _OPTIONS)
 _ITS_OWN = "ProvisionalCompleterWarning"
 
 
@@ -53,7 +60,9 @@ without_filters = _Warnings("warnings")
 
 
 def spared(name: str, names: dict[str, Any]) -> dict[str, Any]:
-    """Return the builtins of a module: those given, but with such an import for the completer."""
+    """Return the builtins of a module: those given, but with another import for ``MODULES``."""
+    if name == _OPTIONS:
+        return {**names, **originals} if names is vars(builtins) else names
     return with_import(names) if name == COMPLETER else names
 
 
@@ -68,7 +77,7 @@ def with_import(names: dict[str, Any]) -> dict[str, Any]:
 
 
 class Loader:
-    """Runs the completer's code with those."""
+    """Runs the code of one of ``MODULES`` with those."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -80,5 +89,5 @@ class Loader:
     def exec_module(self, module: types.ModuleType) -> None:
         spec: Any = module.__spec__
         spec.loader = module.__loader__ = self._loader
-        vars(module)["__builtins__"] = spared(COMPLETER, vars(builtins))
+        vars(module)["__builtins__"] = spared(spec.name, vars(builtins))
         self._loader.exec_module(module)

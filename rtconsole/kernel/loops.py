@@ -5,6 +5,7 @@ But what a loop waits by is in modules that a program may have patched (:mod:`rt
 or that it has put a clock of its own in.
 """
 
+import _socket
 import asyncio
 import inspect
 import logging
@@ -147,6 +148,9 @@ class Loop(asyncio.SelectorEventLoop):
                     run.close()
         super().close()
 
+    def __del__(self, *_: object) -> None:
+        """Not the original, which tells the program's stderr of a loop that could not be made."""
+
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> "asyncio.Future[Any]":
@@ -177,8 +181,12 @@ class Loop(asyncio.SelectorEventLoop):
         return future
 
     def _make_self_pipe(self) -> None:
-        """As the original (asyncio/selector_events.py), with sockets of ours."""
-        self._ssock, self._csock = socket.socketpair()
+        """As the original (asyncio/selector_events.py), with sockets of ours.
+
+        Of the kind that C knows: ``socket.socket`` is replaced by who forbids sockets, in tests.
+        """
+        pair: Any = getattr(_socket, "socketpair", socket.socketpair)  # Windows has the latter
+        self._ssock, self._csock = pair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
         self._tell = self._teller()

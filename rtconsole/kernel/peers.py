@@ -1,6 +1,6 @@
 """Who is at the other end of a connection: so that a client's channels are known for its own."""
 
-import os
+import _socket
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import zmq
 
 from rtconsole import descriptors
+from rtconsole.debuglog import system
 
 
 def identity(fd: int) -> tuple[int, int] | None:
     """Return what tells a connection from another one that gets its descriptor later."""
     try:
-        status = os.fstat(fd)
+        status = system.fstat(fd)
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -108,7 +109,7 @@ def address_of(bound: Any) -> object:
 
 
 @contextmanager
-def connected(fd: int) -> Iterator[socket.socket | None]:
+def connected(fd: int) -> Iterator[_socket.socket | None]:
     """Hold a socket of libzmq's, which may close it at any moment; ``None`` if it is none."""
     try:
         own = descriptors.duplicate(fd)
@@ -116,13 +117,15 @@ def connected(fd: int) -> Iterator[socket.socket | None]:
         yield None
         return
     try:
-        connection = socket.socket(fileno=own)
+        connection = _socket.socket(fileno=own)  # socket.socket may be who forbids sockets
     except OSError:  # it was closed, and is something else by now
-        os.close(own)
+        system.close(own)
         yield None
         return
-    with connection:
+    try:
         yield connection
+    finally:
+        connection.close()
 
 
 _current: ContextVar[Peer] = ContextVar("rtconsole_peer", default=UNKNOWN)
