@@ -19,7 +19,7 @@ def note(message: str, error: BaseException | None = None) -> None:
     path = os.environ.get("RTCONSOLE_DEBUG")
     if not path or sys.flags.ignore_environment:
         return
-    me = os.getpid(), get_ident()
+    me = system.getpid(), get_ident()
     if me in _writing:  # in a signal's handler: what it would wait for is held by this thread
         return
     _writing.add(me)
@@ -27,7 +27,7 @@ def note(message: str, error: BaseException | None = None) -> None:
         import time
 
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        text = f"{stamp} pid {os.getpid()}: {message}\n"
+        text = f"{stamp} pid {system.getpid()}: {message}\n"
         if error is not None:
             import traceback
 
@@ -56,7 +56,7 @@ def open_to_append(path: str) -> int:
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     fd = _open_above(path, flags)
     try:
-        found = os.fstat(fd)
+        found = system.fstat(fd)
         if os.name == "posix" and found.st_uid not in (0, os.geteuid()):
             raise OSError("it belongs to another user")
         if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:

@@ -52,7 +52,7 @@ def _left() -> tuple[int, int]:
 
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         folder = folder_of_descriptors(sys.platform)
-        used = _calls.count() or len(os.listdir(folder))
+        used = _calls.count() or len(system.listdir(folder))
     except (ImportError, OSError):  # Windows; no /proc
         return unknown, unknown
     return (limit - used, limit) if limit >= 0 else (unknown, unknown)
@@ -78,11 +78,11 @@ class Calls:
 
         On Linux it is the folder's size, since 6.2 (proc(5)).
         """
-        return os.stat("/proc/self/fd").st_size if sys.platform == "linux" else 0
+        return system.stat("/proc/self/fd").st_size if sys.platform == "linux" else 0
 
     def used(self) -> "Iterable[int]":
         """Return the numbers that are used."""
-        return map(int, os.listdir("/proc/self/fd"))
+        return map(int, system.listdir("/proc/self/fd"))
 
     def root(self) -> int:
         """Open a file that can neither be read nor written (open(2), O_PATH)."""
@@ -94,7 +94,7 @@ class Calls:
         A Python that is built to run with an old C library as well (conda's, uv's) knows of no
         memfd.
         """
-        files = [os.memfd_create(NAME)] if hasattr(os, "memfd_create") else system.pipe()
+        files = [system.memfd_create(NAME)] if hasattr(os, "memfd_create") else system.pipe()
         try:
             return int(system.open(f"/proc/self/fd/{files[0]}", os.O_PATH | os.O_CLOEXEC))
         finally:
@@ -121,8 +121,13 @@ class Calls:
         try:
             import fcntl
         except ImportError:  # Windows, where sockets have no descriptors
-            return os.dup(fd)
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+            return int(system.dup(fd))
+        ask: Any = fcntl.fcntl
+        if type(ask) is not type(len):  # the program's: it may tell the number of a stream
+            from . import native
+
+            ask = native.fcntl().fcntl
+        return int(ask(fd, fcntl.F_DUPFD_CLOEXEC, lowest))
 
     def close(self, fd: int) -> None:
         system.close(fd)
@@ -290,9 +295,9 @@ def after_fork_in_child() -> None:
     if not was_at_it:
         return
     try:
-        for name in os.listdir("/proc/self/fd"):  # for those that were not noted yet
+        for name in system.listdir("/proc/self/fd"):  # for those that were not noted yet
             try:
-                if os.readlink(f"/proc/self/fd/{name}").startswith(f"/memfd:{NAME}"):
+                if system.readlink(f"/proc/self/fd/{name}").startswith(f"/memfd:{NAME}"):
                     system.close(int(name))
             except OSError:  # that of the list itself
                 pass
@@ -335,9 +340,18 @@ def moved_above(fd: int, path: str, expected: "tuple[int, int] | None" = None) -
     return moved
 
 
+def contents(path: str) -> bytes:
+    """Return what a file holds, whatever the program opens files with. Raises OSError."""
+    fd = system.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        return b"".join(iter(lambda: bytes(system.read(fd, 1 << 16)), b""))
+    finally:
+        system.close(fd)
+
+
 def _found_at(path: str) -> "tuple[int, int] | None":
     try:
-        status = os.stat(path)
+        status = system.stat(path)
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -10,7 +10,7 @@ import sys
 from time import monotonic
 
 from . import is_own_folder, lifecycle, listener, renewal, signals
-from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note, system
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def of_this_process(self: Listener | None) -> Listener | None:
     frames that lead through stacks which are gone.
     """
     global has_dead_frames
-    if self is None or self.info["rtconsole"]["pid"] == os.getpid():
+    if self is None or self.info["rtconsole"]["pid"] == system.getpid():
         return self
     threads = getattr(sys.modules.get("threading"), "_active", ())
     has_dead_frames = self.state not in (PARKED, RESTING) or len(threads) > 1
@@ -187,7 +187,8 @@ def _booting(self: Listener | None) -> Listener | None:
     if self is not None and self.state == BOOTING:
         return self
     left = lifecycle.leaving
-    return left if left is not None and left.info["rtconsole"]["pid"] == os.getpid() else None
+    is_ours = left is not None and left.info["rtconsole"]["pid"] == system.getpid()
+    return left if is_ours else None
 
 
 def _not_imported() -> "list[str]":

@@ -9,6 +9,8 @@ import stat
 import sys
 from _thread import get_ident
 
+from .listener import system
+
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
     from typing import Any
@@ -36,7 +38,7 @@ def close_sockets(info: "dict[str, Any]") -> None:
     try:
         for fd in _descriptors():
             try:
-                if stat.S_ISSOCK(os.fstat(fd).st_mode) and _address(fd) in ours:
+                if stat.S_ISSOCK(system.fstat(fd).st_mode) and _address(fd) in ours:
                     sys.modules[os.name].close(fd)  # gevent's puts it off
             except OSError:  # closed, or a socket of a kind that has no address
                 pass
@@ -46,7 +48,7 @@ def close_sockets(info: "dict[str, Any]") -> None:
 
 def _descriptors() -> "list[int]":
     try:
-        return [int(name) for name in os.listdir("/dev/fd")]
+        return [int(name) for name in system.listdir("/dev/fd")]
     except OSError:
         return list(range(_LIKELY))
 
@@ -89,7 +91,7 @@ class _End:
     def __del__(self) -> None:
         try:
             found = self._listener.current
-            if found is None or found.info["rtconsole"]["pid"] != os.getpid():
+            if found is None or found.info["rtconsole"]["pid"] != system.getpid():
                 return
             if found.state == self._listener.PARKED:
                 self._lifecycle.stop()

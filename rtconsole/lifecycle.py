@@ -160,8 +160,8 @@ def unpark(self: Listener) -> bool:
     if intact:
         system.read(self.pipe[0], 1)
     task = f"/proc/self/task/{self.thread_id}"
-    while os.path.exists(task) and monotonic() < deadline:
-        os.sched_yield()
+    while listener.tried(lambda: system.stat(task), None) and monotonic() < deadline:
+        system.sched_yield()
     return True
 
 

@@ -64,7 +64,7 @@ class Listener:
     def open(self) -> None:
         """Bind the sockets, write the file, park the thread; or nothing: OSError, RuntimeError."""
         try:
-            if os.name == "posix" and 0 <= os.sysconf("SC_OPEN_MAX") < 64:
+            if os.name == "posix" and 0 <= system.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
             if self.folders is None:  # a child is given its parent's
                 from . import usual_folders
@@ -82,12 +82,12 @@ class Listener:
 
     def bind(self, folder: str) -> None:
         """Bind all sockets: Unix sockets in ``folder``, loopback TCP if it is empty."""
-        pid = os.getpid()
+        pid = system.getpid()
         info = self.info = {
             "transport": "ipc" if folder else "tcp",
             "ip": f"{folder}/{pid}" if folder else "127.0.0.1",  # Unix sockets are <ip>-<port>
             "signature_scheme": "hmac-sha256",
-            "key": os.urandom(32).hex(),
+            "key": system.urandom(32).hex(),
             "kernel_name": f"{self.label} ({pid})",
         }
         for number, channel in enumerate(CHANNELS, start=1):
@@ -120,12 +120,12 @@ class Listener:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
         if fd < 3 or os.name != "posix":  # it was closed at the start, and is to stay closed
             return int(_later("far_up", self, (fd,))[0])
-        self.identity[fd] = os.fstat(fd)[2:0:-1]
+        self.identity[fd] = system.fstat(fd)[2:0:-1]
         return fd
 
     def has(self, fd: int) -> bool:
         """Tell whether ``fd`` still is what we opened."""
-        return bool(tried(lambda: os.stat(fd)[2:0:-1], 0) == self.identity.get(fd))
+        return bool(tried(lambda: system.stat(fd)[2:0:-1], 0) == self.identity.get(fd))
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
@@ -136,10 +136,10 @@ class Listener:
             "version": __version__,
             "pid_namespace": pid_namespace(),  # this and the next two tell whose file it is
             "machine": _socket.gethostname(),
-            "pid": (pid := os.getpid()),
+            "pid": (pid := system.getpid()),
             "create_time": create_time(),
             "argv": sys.orig_argv,
-            "cwd": tried(os.getcwd, None),
+            "cwd": tried(system.getcwd, None),
             "python": sys.version.partition(" ")[0],
             "executable": sys.executable,
         }
@@ -200,7 +200,8 @@ class Listener:
             if self.state == BOOTING:
                 _later("boot", self)
         except Exception as error:  # protects the program: after chroot() there is no such file
-            self.give_up(error)
+            give_up, why = self.give_up, error
+            tried(lambda: give_up(why), None, Exception)
         return True
 
     def give_up(self, error: Exception) -> None:
@@ -209,8 +210,8 @@ class Listener:
         task, deadline = f"/proc/self/task/{self.thread_id}", time.monotonic() + 0.5
         if get_native_id() != self.thread_id and self.has(self.pipe[1]):
             system.write(self.pipe[1], b"x")
-            while os.path.exists(task) and time.monotonic() < deadline:
-                os.sched_yield()
+            while tried(lambda: system.stat(task), None) and time.monotonic() < deadline:
+                system.sched_yield()
         self.state = CLOSED
         self.forget_file()
         for fd in filter(self.has, self.identity):  # else who rang would wait for ever
@@ -227,11 +228,10 @@ def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
 
 
 def note(message: str, error: "BaseException | None" = None) -> None:
-    """Tell the debug log; without one nothing is imported."""
-    if os.environ.get("RTCONSOLE_DEBUG"):
-        from . import debuglog
-
-        debuglog.note(message, error)
+    """Tell the debug log, if the program lets us import it; without one nothing is imported."""
+    if tried(lambda: os.environ.get("RTCONSOLE_DEBUG"), None, Exception):
+        log = tried(lambda: __import__("rtconsole.debuglog").debuglog, None, Exception)
+        log and log.note(message, error)
 
 
 def tried(ask: "Any", otherwise: "Any", error: "type[BaseException]" = OSError) -> "Any":
@@ -254,12 +254,12 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
         unlink(temporary)
         fd = system.open(temporary, flags, 0o600)
     try:
-        if os.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
-            os.chmod(temporary, 0o600)
+        if system.fstat(fd).st_mode & 0o777 != 0o600:  # the umask has taken bits away
+            system.chmod(temporary, 0o600)
         if system.write(fd, data := (dumps(info) + "\n").encode()) < len(data):
             raise OSError("the disk is full")
         try:
-            os.link(temporary, f"{folder}/{name}")
+            system.link(temporary, f"{folder}/{name}")
         except OSError:  # taken, by a container's process with our pid, say
             name = _later("rename_anyway", None, temporary, folder, name)
     finally:
@@ -268,7 +268,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
     try:  # for JupyterLab's list (ServerApp.external_connection_dir)
         if not is_own_folder(f"{folder}/external_kernels", 0o022):
             raise FileNotFoundError
-        os.link(f"{folder}/{name}", f"{folder}/external_kernels/{name}")
+        system.link(f"{folder}/{name}", f"{folder}/external_kernels/{name}")
     except OSError:
         _later("link_anyway", None, folder, name)
     return f"{folder}/{name}"
@@ -276,7 +276,7 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
 
 def unlink(path: str) -> None:
     """Remove a file, if it can be."""
-    tried(lambda: os.unlink(path), None)
+    tried(lambda: system.unlink(path), None)
 
 
 current: "Listener | None" = None  # of this process
@@ -324,7 +324,7 @@ def at_fork(phase: str) -> None:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         note(f"fork, {phase}", error)
         found = current if current and current.state == PARKED else None
-        if found and found.info["rtconsole"]["pid"] == os.getpid():  # after setuid(), say
+        if found and found.info["rtconsole"]["pid"] == system.getpid():  # after setuid(), say
             found.give_up(error)
 
 
@@ -381,10 +381,10 @@ def undisturbed(act: "Any") -> "Any":
 def _at_exit() -> None:
     """Remove the files; the process's end takes the rest with it, if it ends."""
     opened = current or getattr(_lifecycle, "leaving", None)
-    if opened is not None and opened.info["rtconsole"]["pid"] == os.getpid():
+    if opened is not None and opened.info["rtconsole"]["pid"] == system.getpid():
         files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
-        program = tried(lambda: os.stat(os.readlink("/proc/self/exe"))[1:3], None)
-        python = tried(lambda: os.stat(sys.executable)[1:3], None)
+        program = tried(lambda: system.stat(system.readlink("/proc/self/exe"))[1:3], None)
+        python = tried(lambda: system.stat(sys.executable)[1:3], None)
         if not sys.orig_argv or program not in (None, python):  # Python may start again
             _later("close_for_good", opened)
         stopped = opened.gate.acquire(False)
@@ -394,6 +394,6 @@ def _at_exit() -> None:
         opened.forget_file()
         if opened.kernel is not None:
             opened.kernel.end()
-        left = [n for path in (files, sockets) for n in tried(lambda p=path: os.listdir(p), ())]
+        left = [n for path in (files, sockets) for n in tried(lambda p=path: system.listdir(p), ())]
         if files and any("kernel-rt-" in name or name.endswith("-1") for name in left):
             _later("sweep", None, files, sockets)  # of workers that were killed, perhaps

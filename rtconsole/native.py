@@ -8,8 +8,11 @@ that nobody else knows: of a module in C a second one (PEP 489), of others one l
 with an ``__import__`` that knows these instances. Nothing is asked of either library, nothing
 that the program sees is changed, and it does not matter who came first.
 
-Only where one of the two libraries is, or could be imported: the copies take some milliseconds.
-Standard library only.
+Tests replace them, too (``mock.patch("threading.Thread")``), and so do profilers of locks and who
+forbids sockets: for a while or for good.
+
+Only where one of the two libraries is, or could be imported, or something is replaced: the copies
+take some milliseconds. Standard library only.
 """
 
 import _imp
@@ -19,7 +22,7 @@ import os
 import sys
 import types
 
-from . import forks, listener
+from . import forks, listener, replaced
 
 TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ _looks = 600  # likewise for imports, and what is left of them
 
 def is_wanted() -> bool:
     """Tell whether the program has, or could have, its modules patched."""
-    return any(name in sys.modules or PathFinder.find_spec(name) for name in LIBRARIES)
+    known = any(name in sys.modules or PathFinder.find_spec(name) for name in LIBRARIES)
+    return known or replaced.are_some()
 
 
 def are_made() -> bool:
@@ -89,9 +93,21 @@ def module(name: str) -> types.ModuleType:
     alias = _ALIAS + name
     if alias not in sys.modules:
         # by that name, since `enum` looks for the module that it adds names to
-        made = _made_in_c(name) if name in _IN_C else _loaded(name, alias)
+        made = _made_in_c(name) if name in (*_IN_C, "fcntl") else _loaded(name, alias)
         sys.modules.setdefault(alias, made)
     return sys.modules[alias]
+
+
+def fcntl() -> "Any":
+    """Return ``fcntl``; a second one where the program has another, as who fakes a file system.
+
+    That may tell of a duplicate where none is, by the number of a stream, which we would close.
+
+    Raises:
+        ImportError: there is none, on Windows.
+    """
+    found = __import__("fcntl")
+    return found if type(found.fcntl) is types.BuiltinFunctionType else module("fcntl")
 
 
 def _made_in_c(name: str) -> types.ModuleType:

@@ -145,9 +145,15 @@ def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
         return tuple(fds)
     import fcntl
 
+    ask: Any = fcntl.fcntl
+    if type(ask) is not type(len):  # the program's: it may tell the number of a stream
+        from . import native
+
+        ask = native.fcntl().fcntl
+
     moved = []
     for fd in fds:
         self.identity.pop(fd, None)
-        moved.append(self.own(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
+        moved.append(self.own(ask(fd, fcntl.F_DUPFD_CLOEXEC, 200)))
         system.close(fd)
     return tuple(moved)

@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from . import listener
+from . import descriptors, listener
 
 TYPE_CHECKING = False  # importing `typing` costs as much as all of this module
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def _check(addresses: int, data: int) -> None:
     try:
         import resource
 
-        with open("/proc/self/statm", "rb") as file:
-            pages = [int(number) for number in file.read().split()]
+        pages = [int(number) for number in descriptors.contents("/proc/self/statm").split()]
     except (ImportError, OSError, ValueError):  # Windows; no /proc
         return
     page = os.sysconf("SC_PAGE_SIZE")

@@ -15,7 +15,6 @@ libzmq does not get to it, it accepts while the program runs after all.
 Linux only; elsewhere libzmq accepts as ever.
 """
 
-import os
 import platform
 import re
 import select
@@ -27,6 +26,7 @@ from operator import not_
 from typing import Any, NamedTuple
 
 from rtconsole import descriptors
+from rtconsole.debuglog import system
 
 from .atonce import AtOnce
 
@@ -254,15 +254,15 @@ class Door:
 def _places(wanted: set[int]) -> dict[int, _Place]:
     """Return where the sockets ``wanted`` are waited for, by descriptor (proc(5), fdinfo)."""
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    for name in system.listdir("/proc/self/fd"):
         try:
-            if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
+            if system.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
                 continue
-            with open(f"/proc/self/fdinfo/{name}", "rb") as file:  # a codec would be imported
-                lines = re.findall(rb"^tfd: *(\d+) .*data: *([0-9a-f]+)", file.read(), re.MULTILINE)
+            told = descriptors.contents(f"/proc/self/fdinfo/{name}")
+            lines = re.findall(rb"^tfd: *(\d+) .*data: *([0-9a-f]+)", told, re.MULTILINE)
             for fd, mark in lines:
                 if int(fd) in wanted:
-                    inode = os.fstat(int(fd)).st_ino
+                    inode = system.fstat(int(fd)).st_ino
                     found[int(fd)] = _Place(int(name), int(fd), inode, int(mark, 16))
         except OSError:  # closed meanwhile
             continue

@@ -23,6 +23,7 @@ from functools import wraps
 from typing import Any
 
 from rtconsole import descriptors
+from rtconsole.debuglog import system
 from rtconsole.native import sleep
 from rtconsole.recorder import hide_frame
 
@@ -178,11 +179,11 @@ def _waited_for(address: int) -> int:
 
 
 def _read(path: str, size: int = 1 << 16, at: int = 0) -> bytes:
-    fd = os.open(path, os.O_RDONLY)
+    fd = system.open(path, os.O_RDONLY)
     try:
-        return os.pread(fd, size, at)
+        return bytes(system.pread(fd, size, at))
     finally:
-        os.close(fd)
+        system.close(fd)
 
 
 def _signals(bits: int) -> set[int]:

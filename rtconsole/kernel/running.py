@@ -5,7 +5,6 @@ first, and imports are made one at a time, between which the program may fork.
 """
 
 import _socket
-import os
 import sys
 from _thread import get_ident
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from rtconsole import debuglog, descriptors, native, recorder, room, settings, turns
+from rtconsole.debuglog import system
 
 from . import hidden
 from .importing import callbacks, load_modules, take_callbacks
@@ -41,11 +41,13 @@ def refuse_a_second_life() -> None:
     Where C has Python in it, it may end it and start it again. Cython keeps a module's state
     in C, of which some then belongs to the first interpreter: its import fails, or crashes.
     """
-    if "zmq" in sys.modules or not os.path.exists("/proc/self/maps"):
+    if "zmq" in sys.modules:
         return
-    with open("/proc/self/maps", errors="replace") as maps:
-        if "/zmq/backend/cython/_zmq." in maps.read():
-            raise ImportError("an earlier interpreter of this process had zmq; no second can")
+    maps = b""
+    with suppress(OSError):  # not on Linux
+        maps = descriptors.contents("/proc/self/maps")
+    if b"/zmq/backend/cython/_zmq." in maps:
+        raise ImportError("an earlier interpreter of this process had zmq; no second can")
 
 
 class RunningKernel:
@@ -58,7 +60,7 @@ class RunningKernel:
         self._info: dict[str, Any] = listener.info
         self._thread = threading.current_thread()
         self._threads: set[int] = {get_ident()}
-        self._pid = os.getpid()
+        self._pid = system.getpid()
         self._stopped: Any = None
         self._dismantled = threading.Event()
         self.kernel: Any = None
@@ -275,7 +277,7 @@ class RunningKernel:
     def let_go(self) -> None:
         """Hold nothing of the program's any more."""
         try:
-            self._ending.let_go(self, alone=os.getpid() != self._pid)
+            self._ending.let_go(self, alone=system.getpid() != self._pid)
         except Exception as error:  # protects the program's exit
             debuglog.note("letting go", error)
 
@@ -309,7 +311,7 @@ class RunningKernel:
         """
         import threading
 
-        if os.getpid() != self._pid or not self.loop.is_whole():
+        if system.getpid() != self._pid or not self.loop.is_whole():
             return
         if self.kernel.iopub_thread.subscribers:
             sent = threading.Event()

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rtconsole import descriptors
+from rtconsole.debuglog import system
 
 from .peers import connected
 
@@ -85,7 +86,7 @@ class Spared:
 def _open() -> dict[int, str]:
     """Return the open descriptors and what each is; not that of the look itself."""
     try:
-        found = {fd: _kind(fd) for fd in map(int, os.listdir("/proc/self/fd"))}
+        found = {fd: _kind(fd) for fd in map(int, system.listdir("/proc/self/fd"))}
     except OSError:  # not on Linux: nothing is spared
         return {}
     return {fd: kind for fd, kind in found.items() if kind}
@@ -93,7 +94,7 @@ def _open() -> dict[int, str]:
 
 def _kind(fd: int) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")
+        return str(system.readlink(f"/proc/self/fd/{fd}"))
     except OSError:
         return ""
 

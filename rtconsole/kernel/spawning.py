@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from rtconsole import native
 from rtconsole.recorder import hide_frame
 
 from . import cell
@@ -218,7 +219,7 @@ def _structures() -> Iterator[tuple[Any, Any]]:
 @contextmanager
 def _above(highest: int, *fds: int) -> Iterator[list[int]]:
     """Give duplicates in place of descriptors that a standard stream would be put over."""
-    import fcntl
+    fcntl = native.fcntl()
 
     moved: list[int] = []
     try:

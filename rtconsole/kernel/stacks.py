@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import Any
 
 from rtconsole import descriptors, native
+from rtconsole.debuglog import system
 
 _LONGEST_SOURCE = 1 << 22  # bytes
 # Ours may be another one: rtconsole.native.
@@ -133,10 +134,11 @@ def source_lines(name: str) -> list[str]:
     try:
         fd = descriptors.open_above(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            if not stat.S_ISREG(system.fstat(fd).st_mode):
                 return []
-            return os.read(fd, _LONGEST_SOURCE).decode("utf-8", "replace").splitlines()
+            source: bytes = system.read(fd, _LONGEST_SOURCE)
+            return source.decode("utf-8", "replace").splitlines()
         finally:
-            os.close(fd)
+            system.close(fd)
     except (OSError, ValueError):  # no file: "<string>", or one in an archive
         return []

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from rtconsole import debuglog, descriptors
+from rtconsole.debuglog import system
 
 # `Listener.write_file` writes the first value: state, padded, and number of clients.
 _BEFORE, _AFTER = b'"status": "', b'"'
@@ -29,7 +30,7 @@ class Status:
             listener: the :class:`rtconsole.listener.Listener`, whose file it is.
         """
         self._listener = listener
-        self._pid = os.getpid()
+        self._pid = system.getpid()
         self._lock = Lock()
         self._at: tuple[int, int, int] | None = None  # device, inode, offset of the field
         self._cells = 0
@@ -55,7 +56,7 @@ class Status:
 
     def change(self, cells: int = 0, clients: int = 0) -> None:
         """Add to the numbers of running cells and attached clients, and write what follows."""
-        if os.getpid() != self._pid:  # a cell forked: the file is the parent's
+        if system.getpid() != self._pid:  # a cell forked: the file is the parent's
             return
         with self._lock:
             self._cells += cells
@@ -78,9 +79,9 @@ class Status:
         except OSError:  # gone, a link, or the program has changed its user
             return
         try:
-            found = os.fstat(fd)
+            found = system.fstat(fd)
             if self._at is None:
-                offset = self._offset(os.read(fd, _LONGEST))
+                offset = self._offset(system.read(fd, _LONGEST))
                 if offset is None:
                     return
                 self._at = found.st_dev, found.st_ino, offset
@@ -88,13 +89,13 @@ class Status:
             if (found.st_dev, found.st_ino) != (device, inode):
                 return
             around = len(_BEFORE) + _WIDTH + len(_AFTER)
-            os.lseek(fd, offset - len(_BEFORE), os.SEEK_SET)  # Windows has no pread
-            now = os.read(fd, around)
+            system.lseek(fd, offset - len(_BEFORE), os.SEEK_SET)  # Windows has no pread
+            now = system.read(fd, around)
             if now.startswith(_BEFORE) and now.endswith(_AFTER) and len(now) == around:
-                os.lseek(fd, offset, os.SEEK_SET)
-                os.write(fd, f"{state:<7}{count:>5}".encode())
+                system.lseek(fd, offset, os.SEEK_SET)
+                system.write(fd, f"{state:<7}{count:>5}".encode())
         finally:
-            os.close(fd)
+            system.close(fd)
 
     def _offset(self, data: bytes) -> int | None:
         """Return where the field is, if ``data`` is what the listener wrote."""
