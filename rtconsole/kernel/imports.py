@@ -15,6 +15,7 @@ that it has not is loaded under its own name (pyzmq's C code imports ``zmq`` by 
 taken out of ``sys.modules`` again.
 """
 
+import asyncio
 import builtins
 import functools
 import importlib
@@ -26,6 +27,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import Any
 
+from rtconsole import originals
 from rtconsole.native import module_locks
 
 from . import deferred, filters, finders
@@ -137,6 +139,7 @@ class OwnImports:
             raise ImportError(f"the program has a module {name!r} of its own: {theirs}")
         # a cell's input() is led to the client by what is in builtins then
         common = {**vars(builtins), "input": lambda *prompt: builtins.input(*prompt)}
+        common.update(originals)
         self._builtins = {**common, **dict.fromkeys(_IMPORTERS, self._import)}
         # of what the program shares with us, first imported by us: it gets no instances of ours
         own = dict.fromkeys(_IMPORTERS, self._import_for_others)
@@ -248,10 +251,10 @@ class OwnImports:
             if (module := self._loaded(name, top, fromlist)) is not None:
                 return module
             if top not in self._shadowed and _is_loaded(name, fromlist):
-                return builtins.__import__(name, globals, locals, fromlist)
+                return originals["__import__"](name, globals, locals, fromlist)
         with _uninterrupted(), self.active(), module_locks(bool(self._natives)):
             if level or top not in self._taken:
-                return builtins.__import__(name, globals, locals, fromlist, level)
+                return originals["__import__"](name, globals, locals, fromlist, level)
             module = importlib.import_module(f"{_ALIAS}.{name}")
             if not fromlist:
                 return sys.modules[f"{_ALIAS}.{top}"]
@@ -262,6 +265,19 @@ class OwnImports:
                     except ModuleNotFoundError:
                         pass  # the statement will say so
             return module
+
+
+class _Asyncio(types.ModuleType):
+    """``asyncio``, for who asks what class ``Lock`` is, which a profiler may have replaced.
+
+    It is not for us to have it a second time: a cell awaits what the program's made.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "Lock":
+            kinds: Any = vars(asyncio)["mixins"]._LoopBoundMixin.__subclasses__()
+            return next(kind for kind in kinds if kind.__name__ == name)
+        return getattr(asyncio, name)
 
 
 def _is_kernels(name: str) -> bool:
@@ -305,6 +321,8 @@ def own_imports(natives: Mapping[str, types.ModuleType]) -> AbstractContextManag
                 getattr(module, name)
     trusted = trusted_path()
     shadowed = shadowed_names(trusted)
+    if natives and not isinstance(asyncio.Lock, type):
+        natives = {**natives, "asyncio": _Asyncio("asyncio")}
     if not shadowed and not natives and not _are_put_off():
         return deferred.imports()
     names = _ANYBODYS if shadowed & {"dateutil", "six"} else _ANYBODYS | _DATEUTIL
