@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
+from builtins import any, iter, map  # noqa: UP029  # now: a test may replace them, and fork
 
 from . import __version__, count_filters
 
@@ -147,7 +148,7 @@ class Listener:
 
     def forget_file(self) -> None:
         """Remove the connection file and the sockets' names, so that nobody finds them."""
-        folder, name = os.path.split(self.connection_file)
+        folder, _, name = self.connection_file.rpartition("/")
         for path in (f"{folder}/{name}", f"{folder}/external_kernels/{name}") if name else ():
             unlink(path)
         self.connection_file = ""
@@ -382,7 +383,7 @@ def _at_exit() -> None:
     """Remove the files; the process's end takes the rest with it, if it ends."""
     opened = current or getattr(_lifecycle, "leaving", None)
     if opened is not None and opened.info["rtconsole"]["pid"] == system.getpid():
-        files, sockets = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
+        files, sockets = [p.rpartition("/")[0] for p in (opened.connection_file, opened.info["ip"])]
         program = tried(lambda: system.stat(system.readlink("/proc/self/exe"))[1:3], None)
         python = tried(lambda: system.stat(sys.executable)[1:3], None)
         if not sys.orig_argv or program not in (None, python):  # Python may start again

@@ -246,3 +246,24 @@ def test_the_interpreters_own_streams_may_be_gone(launch: Launcher) -> None:
         assert client.run("print('from a cell')").stdout == "from a cell\n"
         tell(program)
         text_until(client, "hello\n")
+
+
+@pytest.mark.parametrize("name", ["any", "iter", "map"])
+def test_a_fork_returns_whatever_builtins_are_replaced(launch: Launcher, name: str) -> None:
+    program = launch(
+        f"""
+        import os
+        from unittest import mock
+
+        replaced = mock.patch("builtins.{name}", side_effect=RuntimeError)
+        replaced.start()
+        child = os.fork()
+        replaced.stop()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("parent")
+        """
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stdout == "parent\n"
