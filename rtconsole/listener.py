@@ -201,8 +201,7 @@ class Listener:
             if self.state == BOOTING:
                 _later("boot", self)
         except Exception as error:  # protects the program: after chroot() there is no such file
-            give_up, why = self.give_up, error
-            tried(lambda: give_up(why), None, Exception)
+            tried(lambda why=error: self.give_up(why), None, Exception)
         return True
 
     def give_up(self, error: Exception) -> None:
