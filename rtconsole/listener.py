@@ -21,7 +21,7 @@ import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 from builtins import any, iter, map  # noqa: UP029  # now: a test may replace them, and fork
 
-from . import __version__, count_filters
+from . import __version__
 
 try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
@@ -57,7 +57,6 @@ class Listener:
         self.lost, self.renews_at = False, 0.0  # of these the program closed some: see renewal
         self.main_thread_id, self.main_native_id = get_ident(), get_native_id()
         self.signal_mask: Any = None  # of the main thread, when this began
-        self.filters = count_filters()  # likewise
         self.gate, self.gate_taken = allocate_lock(), False  # around a boot's imports; by forks
         self.scope: Any = None  # a cell's names: kernel.namespace.Scope, None for __main__
         self.kernel: Any = None  # the running one
@@ -130,8 +129,9 @@ class Listener:
 
     def write_file(self, folder: str) -> None:
         """Write the connection file into ``folder``."""
-        from . import create_time, pid_namespace
+        from . import count_filters, create_time, pid_namespace
 
+        self.filters = count_filters()  # of system calls: see lifecycle.is_confined
         self.info["rtconsole"] = {
             "status": "dormant    0",  # the kernel overwrites these bytes: kernel.status
             "version": __version__,
