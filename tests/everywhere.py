@@ -1,5 +1,6 @@
 """Run the test suite on every supported interpreter that is found here, in a venv each.
 
+All of it on the newest; on the others without the tests of the commands and their terminal.
 And on the newest, parts of it in one more, in which gevent is installed: where it can be imported
 the kernel has modules of its own (rtconsole/native.py). With arguments, only what they say is run.
 
@@ -24,6 +25,12 @@ PROBE = (
     "import sys, venv, ensurepip; print(sys.executable);"
     "print('%d.%d' % sys.version_info[:2]); print(sys.version.split()[0])"
 )
+
+# What concerns no process that is looked into, but the commands and their terminal: on the newest
+# interpreter only, for the whole takes minutes on each.
+OUTSIDE = ["attach", *(f"attach_{what}" for what in ("faults", "lines", "ssh", "target"))]
+OUTSIDE += ["client", "commands", "commands_streams", "doctor", "list", "several", "ssh"]
+OUTSIDE += ["jupyter_console", "lab", "layers", "systems"]
 
 # What is run beside gevent.
 FILES = ["native", "closing", "deferred", "footprint", "cell_processes", "exits", "forks"]
@@ -82,9 +89,14 @@ def main(arguments):
         newest = max(found)
         found, arguments = {newest: found[newest]}, arguments[1:]
     print("interpreters:", ", ".join(f"{full} ({path})" for path, full in found.values()))
-    legs = [(version, [], arguments or ["-n", "3"]) for version in sorted(found)]
+    newest = max(found)
+    part = [f"--ignore=tests/test_{name}.py" for name in OUTSIDE]
+    legs = [
+        (version, [], arguments or ["-n", "4", *([] if version == newest else part)])
+        for version in sorted(found)
+    ]
     if not arguments:
-        legs.append((max(found), ["gevent"], ["-n", "3", *BESIDE_GEVENT]))
+        legs.append((newest, ["gevent"], ["-n", "4", *BESIDE_GEVENT]))
     results = []
     for version, more, words in legs:
         python, full = found[version]
