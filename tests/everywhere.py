@@ -1,8 +1,8 @@
 """Run the test suite on every supported interpreter that is found here, in a venv each.
 
-All of it on the newest; on the others without the tests of the commands and their terminal.
-And on the newest, parts of it in one more, in which gevent is installed: where it can be imported
-the kernel has modules of its own (rtconsole/native.py). With arguments, only what they say is run.
+All of it on the newest; on the others what depends on the interpreter. And on the newest, parts of
+it in one more, in which gevent is installed: where it can be imported the kernel has modules of its
+own (rtconsole/native.py). With arguments, only what they say is run, on each.
 
 Interpreters are ``python3.N`` on PATH or under pyenv. Standard library only, and for any
 Python 3: this is what runs first on a fresh machine.
@@ -26,11 +26,14 @@ PROBE = (
     "print('%d.%d' % sys.version_info[:2]); print(sys.version.split()[0])"
 )
 
-# What concerns no process that is looked into, but the commands and their terminal: on the newest
-# interpreter only, for the whole takes minutes on each.
-OUTSIDE = ["attach", *(f"attach_{what}" for what in ("faults", "lines", "ssh", "target"))]
-OUTSIDE += ["client", "commands", "commands_streams", "doctor", "list", "several", "ssh"]
-OUTSIDE += ["jupyter_console", "lab", "layers", "systems"]
+# Run on the newest interpreter only, for the whole takes minutes on each: the commands and their
+# terminal, which concern no process that is looked into; and what depends on the system, on clients
+# and on how much there is to do, more than on the interpreter.
+ONCE = ["attach", *(f"attach_{what}" for what in ("faults", "lines", "ssh", "target"))]
+ONCE += ["client", "commands", "commands_streams", "doctor", "list", "several", "ssh"]
+ONCE += ["jupyter_console", "lab", "layers", "systems"]
+ONCE += ["audit", "bad_input", "connection_file", "containers", "fairness", "flood", "hostile"]
+ONCE += ["install", "leftovers", "limits", "long_life", "other_users", "readonly", "status", "tail"]
 
 # What is run beside gevent.
 FILES = ["native", "closing", "deferred", "footprint", "cell_processes", "exits", "forks"]
@@ -90,7 +93,7 @@ def main(arguments):
         found, arguments = {newest: found[newest]}, arguments[1:]
     print("interpreters:", ", ".join(f"{full} ({path})" for path, full in found.values()))
     newest = max(found)
-    part = [f"--ignore=tests/test_{name}.py" for name in OUTSIDE]
+    part = [f"--ignore=tests/test_{name}.py" for name in ONCE]
     legs = [
         (version, [], arguments or ["-n", "4", *([] if version == newest else part)])
         for version in sorted(found)
