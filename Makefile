@@ -1,6 +1,6 @@
 # make demo       see it at work (needs Python and make, nothing else)
 # make test       the suite on the newest interpreter found; what depends on the interpreter on each
-#                 from 3.11 to 3.15; and parts of it beside gevent
+#                 from 3.11 to 3.15; and parts of it beside gevent; ARGS="-n 4": all of it on each
 # make endurance  a thousand visits, on the newest of them
 # make faults     a thousand short programs, and each end and signal beside each state of a console
 # make hostile    100,000 hostile messages, and what floods cost, on the newest of them
