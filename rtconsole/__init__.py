@@ -37,13 +37,15 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+# os in C, in which eventlet and tests replace nothing
+system = sys.modules[os.name]
+
 _boot_time = 0  # of the machine, in seconds since the epoch
 
 
 def create_time() -> float:
     """Return this process's start in seconds since the epoch; off Linux the time of the call."""
     global _boot_time
-    system = sys.modules[os.name]  # os in C, in which eventlet replaces nothing
     try:
         fd = system.open("/proc/self/stat", os.O_RDONLY)  # each start and fork waits for this
         try:
@@ -54,7 +56,7 @@ def create_time() -> float:
         if not _boot_time:  # slow to read; a child inherits it
             with open("/proc/stat", "rb") as file:
                 _boot_time = int(file.read().partition(b"\nbtime ")[2].partition(b"\n")[0])
-        return _boot_time + ticks / os.sysconf("SC_CLK_TCK")
+        return _boot_time + ticks / int(system.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return time.time()
 
@@ -62,14 +64,13 @@ def create_time() -> float:
 def pid_namespace() -> int:
     """Return a number for who shares our pids: a container has its own; 0 if unknown."""
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        return int(system.stat("/proc/self/ns/pid").st_ino)
     except OSError:
         return 0
 
 
 def count_filters() -> int:
     """Return how many filters of system calls this thread has (seccomp(2)); it cannot lose any."""
-    system = sys.modules[os.name]
     try:
         fd = system.open("/proc/thread-self/status", os.O_RDONLY)
         try:
@@ -110,7 +111,7 @@ def usual_folders() -> "tuple[str, str] | None":
     if sys.platform != "linux" or not home.startswith("/") or any(n in env for n in _SPECIAL):
         return None
     runtime, session = f"{home}/.local/share/jupyter/runtime", env.get("XDG_RUNTIME_DIR", "")
-    sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{os.geteuid()}"
+    sockets = f"{session}/rtconsole" if session else f"/tmp/rtconsole-{system.geteuid()}"
     usable = sockets.startswith("/") and len(sockets) <= 80 and is_own_folder(runtime, 0o022)
     return (runtime, sockets) if usable and is_own_folder(sockets, 0o077) else None
 
@@ -118,8 +119,8 @@ def usual_folders() -> "tuple[str, str] | None":
 def is_own_folder(path: str, forbidden: int) -> bool:
     """Tell whether ``path`` is a folder (no link to one) of ours without ``forbidden`` bits."""
     try:
-        found = os.lstat(path)
+        found = system.lstat(path)
     except OSError:
         return False
     is_kept = found.st_mode & (0o170000 | forbidden) == 0o040000
-    return is_kept and found.st_uid == os.geteuid()
+    return bool(is_kept and found.st_uid == system.geteuid())

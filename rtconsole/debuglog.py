@@ -11,6 +11,7 @@ import sys
 from _thread import get_ident
 
 system = sys.modules[os.name]  # os in C, in which greenlets' libraries replace nothing
+_POSIX = os.name == "posix"
 _writing: "set[tuple[int, int]]" = set()  # process and thread
 
 
@@ -57,7 +58,7 @@ def open_to_append(path: str) -> int:
     fd = _open_above(path, flags)
     try:
         found = system.fstat(fd)
-        if os.name == "posix" and found.st_uid not in (0, os.geteuid()):
+        if _POSIX and found.st_uid not in (0, system.geteuid()):
             raise OSError("it belongs to another user")
         if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
             raise OSError("it has a second name")

@@ -9,7 +9,7 @@ import os
 import sys
 
 from . import listener
-from .listener import system
+from .listener import POSIX, system
 
 TYPE_CHECKING = False  # importing `collections.abc` costs as much as all of this module
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def open_above(path: str, flags: int, mode: int = 0o777) -> int:
     try:
         expected = _found_at(path)  # before, since a look takes time, in which others run
         fd = int(system.open(path, flags, mode))
-        return moved_above(fd, path, expected) if fd <= _STREAMS or os.name == "posix" else fd
+        return moved_above(fd, path, expected) if fd <= _STREAMS or POSIX else fd
     finally:
         release()
 

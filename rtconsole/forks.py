@@ -225,7 +225,7 @@ def after_fork_in_parent(self: Listener | None) -> Listener | None:
             # such as a program that became a user who cannot read what that takes: with a thread
             # it would be warned of one, at this fork and each later one
             is_main = _own.get_ident() == self.main_thread_id
-            _park_or_close(self, can_park=not (_COUNTS_LATE and _pending is None and is_main))
+            park_or_close(self, can_park=not (_COUNTS_LATE and _pending is None and is_main))
     for held in (self, lifecycle.leaving):
         if held is not None and held.gate_taken and not _at_gate:
             held.gate_taken = False
@@ -266,7 +266,7 @@ def _park_now() -> None:
     """Park, when ``os.fork`` has returned; a fork that goes on does so itself."""
     found = listener.current
     if found is not None and found.state == RESTING:
-        _park_or_close(found)
+        park_or_close(found)
 
 
 def _be_the_last() -> None:
@@ -291,7 +291,7 @@ def _be_the_last() -> None:
     _known, _modules = known, len(sys.modules)
 
 
-def _park_or_close(self: Listener, can_park: bool = True) -> None:
+def park_or_close(self: Listener, can_park: bool = True) -> None:
     """Park; where there is no thread to be had, leave nothing that promises a console."""
     try:
         if not can_park:

@@ -39,7 +39,7 @@ def close_sockets(info: "dict[str, Any]") -> None:
         for fd in _descriptors():
             try:
                 if stat.S_ISSOCK(system.fstat(fd).st_mode) and _address(fd) in ours:
-                    sys.modules[os.name].close(fd)  # gevent's puts it off
+                    system.close(fd)  # gevent's puts it off
             except OSError:  # closed, or a socket of a kind that has no address
                 pass
     finally:

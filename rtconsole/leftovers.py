@@ -70,7 +70,7 @@ def read(path: str) -> bytes:
         return b""
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != system.geteuid():
             return b""
         return bytes(system.read(fd, min(found.st_size, _LONGEST)))
     finally:
@@ -157,15 +157,15 @@ def _remove_sockets(address: str) -> None:
     for number in range(len(CHANNELS), 0, -1):
         path = f"{address}-{number}"
         try:
-            left = os.lstat(path)
+            left = system.lstat(path)
         except OSError:
             continue
-        if stat.S_ISSOCK(left.st_mode) and left.st_uid == os.geteuid():
+        if stat.S_ISSOCK(left.st_mode) and left.st_uid == system.geteuid():
             unlink(path)
 
 
 def _remove_unfinished(path: str) -> None:
     """Remove a connection file that was being written, unless somebody may still be at it."""
-    left = tried(lambda: os.lstat(path), None)  # it may just have been finished
-    if left and left.st_uid == os.geteuid() and abs(time.time() - left.st_mtime) > _OLD:
+    left = tried(lambda: system.lstat(path), None)  # it may just have been finished
+    if left and left.st_uid == system.geteuid() and abs(time.time() - left.st_mtime) > _OLD:
         unlink(path)

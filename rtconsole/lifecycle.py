@@ -97,11 +97,19 @@ def stop() -> None:
 def close(self: Listener) -> None:
     """Take everything back: thread or kernel, sockets, files."""
     global leaving
+    # it may be about to park again
+    is_held = self.state == "refusing" and self.gate.acquire(timeout=_LONGEST_STOP)
     if self.state == PARKED:
         unpark(self)
     if self.state == BOOTING:
         leaving = self
+    if self.state == "refusing":
+        self.state = CLOSED
+        if self.pipe is not None and renewal.is_intact(self):
+            system.write(self.pipe[1], b"x")
     self.state = CLOSED
+    if is_held:
+        self.gate.release()
     self.forget_file()
     kernel, self.kernel = self.kernel, None
     if kernel is not None:
@@ -198,7 +206,7 @@ def give_up(self: Listener, error: BaseException) -> None:
     """Close a console that cannot even say why there is none: else clients wait for ever."""
     note("nor could the client be told", error)
     try:
-        if self.state == BOOTING:
+        if self.state in (BOOTING, "refusing"):
             close(self)
     except Exception as worse:  # protects the program, likewise
         note("nor the console closed", worse)

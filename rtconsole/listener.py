@@ -27,7 +27,7 @@ try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
 except ImportError:  # Windows
     pass
-system = sys.modules[os.name]  # os in C, in which they replace nothing
+system, POSIX, PLATFORM = sys.modules[os.name], os.name == "posix", sys.platform  # likewise
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Listener:
     def open(self) -> None:
         """Bind the sockets, write the file, park the thread; or nothing: OSError, RuntimeError."""
         try:
-            if os.name == "posix" and 0 <= system.sysconf("SC_OPEN_MAX") < 64:
+            if POSIX and 0 <= system.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
             if self.folders is None:  # a child is given its parent's
                 from . import usual_folders
@@ -118,7 +118,7 @@ class Listener:
 
     def own(self, fd: int) -> int:
         """Note whose ``fd`` is: a daemon may close it, and be given the number again."""
-        if fd < 3 or os.name != "posix":  # it was closed at the start, and is to stay closed
+        if fd < 3 or not POSIX:  # it was closed at the start, and is to stay closed
             return int(_later("far_up", self, (fd,))[0])
         self.identity[fd] = system.fstat(fd)[2:0:-1]
         return fd
@@ -158,7 +158,7 @@ class Listener:
 
     def park(self) -> None:
         """Start the thread that waits for a connection, with all signals blocked."""
-        if os.name != "posix":
+        if not POSIX:
             _later("park_without_signals", self)
             return
         # Blocked, and so in the thread; nor does a handler of the program run amid this, and fork.

@@ -47,7 +47,7 @@ _ALIAS = "_rtconsole_native_"
 
 # Where they patch; and how often, at most, and after how many seconds that is looked at.
 _PATCHING = ("eventlet.patcher", "gevent.monkey", "gevent.monkey.api")
-_MOST_LOOKS, _LOOK = 400, 0.005
+_MOST_LOOKS, _FEW_LOOKS, _LOOK = 400, 40, 0.005
 _looks = 600  # likewise for imports, and what is left of them
 
 
@@ -146,7 +146,7 @@ def _waitpid(pid: int, options: int) -> "tuple[int, int]":
     gevent waits for any child from when it first waits for one of its own (libev, ev_child).
     """
     try:
-        return sys.modules[os.name].waitpid(pid, options)  # type: ignore[no-any-return]
+        return vars(listener.system)["waitpid"](pid, options)  # type: ignore[no-any-return]
     except ChildProcessError:
         if pid <= 0:
             raise
@@ -300,12 +300,20 @@ def wait_while_importing() -> None:
     """Wait until no thread of the program is in an import; in all for some seconds at most.
 
     A program may never come out of one: one that is run by being imported.
+
+    Raises:
+        RuntimeError: the program pretends to be on another system, and goes on to.
     """
     global _looks
     own = vars(listener)["get_ident"]()  # imported before anybody replaced it
     while _looks and _somebody_imports(own):
         _looks -= 1
         sleep(_LOOK)
+    for _ in range(_FEW_LOOKS):
+        if not replaced.is_disguised():
+            return
+        sleep(_LOOK)
+    raise RuntimeError("the program has replaced os.name or sys.platform")
 
 
 def _somebody_imports(own: int) -> bool:

@@ -1,5 +1,7 @@
 """A kernel that only says why there is none: ipykernel is missing, or its import failed.
 
+For as long as somebody listens: what was in the way may be over when the next one comes.
+
 The client that rang waits for an answer, and a person behind it for a reason. With zmq
 perhaps not to be had, this speaks as much ZMTP 3.0 (https://rfc.zeromq.org/spec/23/, NULL
 mechanism) and Jupyter protocol as it takes to answer every request with that reason.
@@ -12,13 +14,13 @@ import hashlib
 import hmac
 import json
 import os
-import select
 import sys
-import uuid
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterable
 from typing import Any
 
-from .listener import CLOSED
+from . import listener as early
+from .listener import CLOSED, POSIX, system
 
 # Not json.dumps and json.loads, which a test of the program's may replace.
 _encode, _decode = json.JSONEncoder().encode, json.JSONDecoder().decode
@@ -41,8 +43,12 @@ class _Peer:
         self.buffer = b""
         self.greeted = False
         self.frames: list[bytes] = []
-        connection.settimeout(1.0)
-        connection.sendall(_GREETING)
+        try:
+            connection.settimeout(1.0)
+            connection.sendall(_GREETING)
+        except BaseException:
+            connection.close()
+            raise
 
     def receive(self) -> list[list[bytes]]:
         """Return the messages that are complete now.
@@ -100,7 +106,7 @@ class _Refusal:
     def __init__(self, info: dict[str, Any], reason: str) -> None:
         self.key = info["key"].encode()
         self.reason = reason
-        self.session = uuid.uuid4().hex
+        self.session = system.urandom(16).hex()
         self.peers: list[_Peer] = []
 
     def sign(self, parts: list[bytes]) -> bytes:
@@ -171,10 +177,10 @@ class _Refusal:
 
     def message(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> list[bytes]:
         header = {
-            "msg_id": uuid.uuid4().hex,
+            "msg_id": system.urandom(16).hex(),
             "session": self.session,
             "username": "kernel",
-            "date": datetime.now(UTC).isoformat(),
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "msg_type": kind,
             "version": "5.3",
         }
@@ -195,45 +201,70 @@ class _Refusal:
         peer.socket.close()
 
 
-def _accepted(listener: Any) -> _socket.socket:
-    return _socket.socket(fileno=listener._accept()[0])
+def _accepted(fd: int) -> _socket.socket:
+    listening: Any = _socket.socket(fileno=fd)
+    try:
+        return _socket.socket(fileno=listening._accept()[0])
+    finally:
+        listening.detach()
 
 
-def serve(console: Any, reason: str) -> None:
-    """Answer on the listener's sockets for as long as the process lives, or until it is closed.
+def _now() -> float:
+    """Return seconds, also where the program has stopped ``time``'s clock."""
+    return float(system.times().elapsed) if POSIX else time.monotonic()
+
+
+def _ready(fds: Iterable[int], seconds: float | None) -> set[int]:
+    """Return which of these can be read, after a while at the latest."""
+    if not POSIX:
+        import select
+
+        return set(select.select([*fds], [], [], seconds)[0])
+    polled = vars(early)["poll"]()  # not gevent's
+    for fd in fds:
+        polled.register(fd, vars(early)["POLLIN"])
+    return {fd for fd, _ in polled.poll(None if seconds is None else seconds * 1000)}
+
+
+def serve(console: Any, reason: str, patience: float) -> None:
+    """Answer on the listener's sockets until it is closed, or all who came have left again.
 
     Args:
         console: the :class:`rtconsole.listener.Listener`. Duplicates of its sockets are used.
-            Closed, its pipe is written to, and its lock ``gone`` released once it is noticed.
+            Closed, its pipe is written to.
         reason: one line for a person.
+        patience: seconds that it lasts at least.
     """
     refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
-    listening = {
-        channel: _socket.socket(fileno=_socket.dup(fd)) for channel, fd in console.sockets.items()
-    }
-    stop = [console.pipe[0]] if console.pipe is not None else []
-    console.gone.acquire(blocking=False)
+    listening = {_socket.dup(fd): channel for channel, fd in console.sockets.items()}
+    stop = {console.pipe[0]} if console.pipe is not None else set()
     console.state = "refusing"
-    while True:
-        waiting = [*listening.values(), *(peer.socket for peer in refusal.peers)]
-        ready = select.select([*waiting, *stop], [], [])[0]
-        if console.state == CLOSED:
-            for ours in waiting:
-                ours.close()
-            console.gone.release()
-            return
-        if stop and stop[0] in ready:  # of somebody who wanted to stop the parked thread
-            os.read(stop[0], 1)
-        for channel, listener in listening.items():
-            if listener in ready:
+    until, has_come = _now() + patience, False
+    try:
+        while True:
+            waiting = {*listening, *stop, *(peer.socket.fileno() for peer in refusal.peers)}
+            is_alone = has_come and not refusal.peers
+            rest = max(0.0, until - _now()) if is_alone else None
+            ready = _ready(waiting, rest)
+            if console.state == CLOSED or not ready:
+                break
+            for fd in stop & ready:  # of somebody who wanted to stop the parked thread
+                os.read(fd, 1)
+            for peer in list(refusal.peers):
+                if peer.socket.fileno() in ready:
+                    try:
+                        for frames in peer.receive():
+                            refusal.handle(peer, frames)
+                    except Exception:  # no client of ours; or hmac is replaced, say
+                        refusal.drop(peer)
+            for fd in listening.keys() & ready:
                 try:
-                    refusal.peers.append(_Peer(_accepted(listener), channel))
+                    refusal.peers.append(_Peer(_accepted(fd), listening[fd]))
+                    has_come = True
                 except OSError:
                     pass  # gone again
-        for peer in list(refusal.peers):
-            if peer.socket in ready:
-                try:
-                    for frames in peer.receive():
-                        refusal.handle(peer, frames)
-                except (OSError, ValueError, KeyError, TypeError):  # no client of ours
-                    refusal.drop(peer)
+    finally:
+        for fd in listening:
+            _socket.close(fd)
+        for peer in refusal.peers:
+            peer.socket.close()

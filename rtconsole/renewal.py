@@ -4,11 +4,10 @@ descriptors of ours that the program has closed, as daemons do.
 Standard library only.
 """
 
-import sys
 from time import monotonic
 
 from . import listener
-from .listener import BOOTING, PARKED, Listener, system
+from .listener import BOOTING, PARKED, PLATFORM, Listener, system
 
 TYPE_CHECKING = False  # importing `typing` costs a third of a bare start-up
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ DAEMON_PATIENCE = 1.0  # seconds that a program which closes all descriptors is 
 _NOBODY = -1  # a descriptor that is nobody's: what there is to see to is not told by poll
 
 
-def is_ours(self: Listener, fd: int, platform: str = sys.platform) -> bool:
+def is_ours(self: Listener, fd: int, platform: str = PLATFORM) -> bool:
     """Tell whether ``fd`` still is what we opened: a daemon may have closed it."""
     if platform == "win32":  # of sockets, which are handles there, os.fstat knows nothing
         return fd in self.identity
@@ -138,7 +137,7 @@ def renew(self: Listener) -> None:
         self.pipe = far_up(self, system.pipe())
 
 
-def far_up(self: Listener, fds: "Any", platform: str = sys.platform) -> "Any":
+def far_up(self: Listener, fds: "Any", platform: str = PLATFORM) -> "Any":
     """Move descriptors out of the range in which programs count on theirs."""
     if platform == "win32":
         self.identity.update(dict.fromkeys(fds, (0, 0)))

@@ -4,8 +4,11 @@ Tests have (``mock.patch("threading.Thread")``), and profilers of locks, and who
 calls that wait. Standard library only; imports nothing that is not there.
 """
 
+import os
 import sys
 import types
+
+from .listener import PLATFORM, POSIX
 
 TYPE_CHECKING = False  # until :func:`rtconsole.native.module_locks` is called no import is safe
 if TYPE_CHECKING:
@@ -24,6 +27,15 @@ _NEEDED = {
 
 # Modules in C that have some of it.
 _HALVES = ("_io", "io", "_thread", "_thread._local", "_queue", "posix", "nt")
+
+
+def is_disguised() -> bool:
+    """Tell whether the program pretends to be on another system, as tests do for a moment.
+
+    What is imported meanwhile is another platform's for good (``pathlib``'s paths): also the
+    program's, if it imports that later.
+    """
+    return (os.name == "posix") != POSIX or sys.platform != PLATFORM
 
 
 def are_some() -> bool:

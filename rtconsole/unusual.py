@@ -13,7 +13,7 @@ import sys
 from time import monotonic, sleep
 
 from . import folders, leftovers, listener, pid_namespace
-from .listener import BOOTING, CLOSED, PARKED, RESTING, Listener, note
+from .listener import BOOTING, PARKED, RESTING, Listener, note
 
 # Names the process in which an interpreter with a console has ended: see :func:`lives_again`.
 ENDED = "RTCONSOLE_ENDED"
@@ -218,12 +218,10 @@ def close_for_good(self: Listener) -> None:
     deadline = monotonic() + _LONGEST_BOOT
     while self.state == BOOTING and monotonic() < deadline:  # also if just rung
         sleep(0.005)
-    if self.state == "refusing" and self.pipe is not None:
-        self.state = CLOSED
-        os.write(self.pipe[1], b"x")
-        self.gone.acquire(timeout=_LONGEST_BOOT)
-    kernel = self.kernel
+    kernel, refused = self.kernel, self.gone if self.state == "refusing" else None
     lifecycle.close(self)
+    if refused is not None:
+        refused.acquire(timeout=_LONGEST_BOOT)
     if kernel is not None:
         kernel.join()
 

@@ -12,6 +12,9 @@ from .listener import BOOTING, CLOSED, Listener, note, tried
 # imports what we want, and how often.
 _LATER, _LOOK, _MOST_LOOKS = 0.5, 0.001, 1000
 
+# Seconds between a boot that failed and the next one, at least: the first, and what it grows to.
+_pause, _LONGEST_PAUSE = 1.0, 10.0
+
 
 def boot(self: Listener) -> None:
     """Hand over to the kernel; if that fails, tell who rang, and the debug log.
@@ -117,15 +120,19 @@ def _can_be_spared(self: Listener) -> bool:
 
 
 def boot_failed(self: Listener, error: BaseException) -> None:
-    """Serve a kernel that only says why there is none; runs until the process ends.
+    """Serve a kernel that only says why there is none, until who rang has left; and park again.
 
-    Where not even that can be there is no console any more.
+    What was in the way may be over when the next one rings: memory was short, say, or a test had
+    replaced ``os.stat``. Where not even that can be said there is no console any more.
     """
+    global _pause
     if "rtconsole.turns" in sys.modules:
         sys.modules["rtconsole.turns"].give_back()
     # From 3.12 on the first thing that an interpreter refuses when it ends is a new thread.
     if self.state == CLOSED or (isinstance(error, RuntimeError) and "shutdown" in str(error)):
         return
+    gone = self.gone  # for who closes this meanwhile
+    gone.acquire(blocking=False)
     try:
         with self.gate:
             note("the kernel did not boot", error)
@@ -134,6 +141,13 @@ def boot_failed(self: Listener, error: BaseException) -> None:
             room.check_for_a_word()  # before what is told in imports half the standard library
             from . import refusal
 
-        refusal.serve(self, f"{type(error).__name__}: {error}")
+        refusal.serve(self, f"{type(error).__name__}: {error}", _pause)
+        _pause = min(_pause * 2, _LONGEST_PAUSE)
+        with self.gate:  # until then nobody closes it, nor ends Python
+            if self.state != CLOSED:
+                self.kernel = None
+                forks.park_or_close(self)
     except BaseException as worse:  # protects the program, likewise
         lifecycle.give_up(self, worse)
+    finally:
+        gone.release()

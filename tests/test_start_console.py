@@ -1,6 +1,7 @@
 """``start_console``: a console by a call, at module level, in a function, on any dict."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -177,6 +178,39 @@ def test_stop_closes_the_console_and_it_can_be_started_again(
     assert program.wait() == 0
     assert program.stderr == ""
     assert not list(launch.sockets.rglob("*-*"))
+
+
+def test_a_console_that_was_stopped_leaves_no_thread_or_descriptor(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import gc, os, sys
+        from rtconsole import start_console, stop_console
+
+        def there_is():
+            return [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")]
+
+        before = there_is()
+        start_console(globals())
+        print("ready", flush=True)
+        sys.stdin.readline()
+        stop_console()
+        print(before, there_is())
+        gc.collect()
+        """,
+        env={"RTCONSOLE": "0", "PYTHONDEVMODE": "1"},
+        stdin=subprocess.PIPE,
+    )
+    console_of(program)
+    with program.client() as client:
+        assert client.run("there_is()").status == "ok"
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    assert program.wait() == 0
+    before, _, after = program.stdout.splitlines()[1].partition("] ")
+    assert before + "]" == after, program.stdout
+    assert program.stderr == ""
 
 
 def test_a_console_can_be_stopped_from_a_cell(counter: Program) -> None:

@@ -74,9 +74,24 @@ def _run(
     failed: Callable[[Any, BaseException], None],
 ) -> None:
     """The shell thread: build the kernel, then run cells until the end."""
+    release = descriptors.hold_streams()
+    try:
+        _build_and_serve(listener, natives, hold_imports_first, release)
+    except BaseException as error:  # protects the program: it goes on without a console
+        release()
+        failed(listener, error)
+
+
+def _build_and_serve(
+    listener: Any,
+    natives: dict[str, ModuleType],
+    hold_imports_first: Callable[[], None],
+    built: Callable[[], None],
+) -> None:
+    """Likewise; whatever of the kernel there is when an error comes is taken apart."""
     from rtconsole.native import module_locks, wait_while_importing
 
-    release = descriptors.hold_streams()
+    running: Any = None
     try:
         with module_locks(bool(natives)):
             wait_while_importing()
@@ -103,10 +118,9 @@ def _run(
         with running.spared.opening():
             loop = Loop()
         try:
-            loop.run_until_complete(running.serve(loop, release))
+            loop.run_until_complete(running.serve(loop, built))
         finally:
             loop.close()
+    finally:
+        if running is not None:
             running.dismantle()
-    except BaseException as error:  # protects the program: it goes on without a console
-        release()
-        failed(listener, error)

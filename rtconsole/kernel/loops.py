@@ -9,7 +9,6 @@ import _socket
 import asyncio
 import inspect
 import logging
-import os
 import selectors
 import socket
 import threading
@@ -78,7 +77,11 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _found(self) -> "tuple[int, ...]":
         """Return device and inode of what has the number of our socket now."""
-        return descriptors.identity(self._ssock.fileno()) if os.name == "posix" else ()
+        return (
+            descriptors.identity(self._ssock.fileno())
+            if debuglog.system.__name__ == "posix"
+            else ()
+        )
 
     def _process_events(self, event_list: "list[Any]") -> None:
         """As the original, unless the program has closed all descriptors: then nothing, for ever.

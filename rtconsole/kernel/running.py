@@ -23,6 +23,9 @@ _EXIT_PATIENCE = 0.03
 _EXIT_WRITE = 0.002
 _STOP_PATIENCE = 2.0
 
+# Milliseconds that libzmq tries to write what it has, when the console is stopped.
+_LINGER = 100
+
 # How far up the kernel's descriptors begin: the program may close its last ones once more.
 _BEYOND = 16
 
@@ -66,6 +69,7 @@ class RunningKernel:
         self.kernel: Any = None
         self.kept: Any = None  # what is not to be deallocated at the end
         self._sockets: list[Any] = []
+        self._unused: list[Any] = []  # event loops, until there are threads in which they run
         self._listening: dict[int, int] = {}  # descriptors that libzmq was given, by ours
         self._callbacks = callbacks()
         refuse_a_second_life()
@@ -203,6 +207,7 @@ class RunningKernel:
         shell_channel = subshells.ShellChannel(context, self._threads, self.spared, daemon=True)
         shell_stream = ZMQStream(shell_socket, shell_channel.io_loop)
         shell_channel.shell_stream = shell_stream
+        self._unused = [thread.io_loop for thread in (publisher, control, shell_channel)]
         chosen = profile.load(wanted.profile)
         namespace = Namespace(self.listener.scope or Scope())
         kernel = app.Kernel(
@@ -237,6 +242,7 @@ class RunningKernel:
         self.kernel = kernel
         self.namespace = namespace
         self._ending: Any = ending  # imported now: at the end is no time for it
+        self._unused.clear()
         for thread in (publisher, control, shell_channel):
             hidden.mark(getattr(thread, "thread", None) or thread)
             thread.start()
@@ -351,16 +357,24 @@ class RunningKernel:
                 thread.join(_STOP_PATIENCE)
             kernel.iopub_thread.stop()
             kernel.iopub_thread.close()
+        for loop in self._unused:
+            loop.close()
         for socket in self._sockets:
-            socket.close(linger=100)
+            socket.close(linger=_LINGER)
         self._heartbeat_context.term()
+        others = [thread for thread in hidden.ours() if thread is not self._thread]
+        if any(thread.is_alive() for thread in others):  # in a cell without end: it may use others
+            _abandoned.append(self)
+        else:
+            self._context.destroy(linger=_LINGER)
         descriptors.let_go()  # a client may just have come
         if kernel is not None:
             self.let_go()
         self._dismantled.set()
 
 
-# Kernels of a parent process: kept, so that no destructor of theirs runs here.
+# Kernels of a parent process, and those that are not quite over: kept, so that no destructor of
+# theirs runs here.
 _abandoned: list[RunningKernel] = []
 
 

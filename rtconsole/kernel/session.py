@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 from jupyter_client import session
-from jupyter_client.jsonutil import json_default
+from jupyter_client.jsonutil import json_clean, json_default
 from jupyter_client.session import Session as JupyterSession
 
 from .peers import signature_at
@@ -27,8 +27,8 @@ def _packed(part: Any) -> bytes:
     """As jupyter_client's, without ``json.dumps``, which a test of the program's may replace."""
     try:
         return _encode(part).encode("utf-8", "surrogateescape")
-    except (TypeError, ValueError):  # it has to be made fit for JSON first
-        return bytes(session.json_packer(part))
+    except (TypeError, ValueError):  # it has to be made fit for JSON first; nobody is warned
+        return _encode(json_clean(part)).encode("utf-8", "surrogateescape")
 
 
 def _unpacked(part: bytes | str) -> Any:
