@@ -13,7 +13,6 @@ import _socket
 import hashlib
 import hmac
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -44,11 +43,18 @@ class _Peer:
         self.greeted = False
         self.frames: list[bytes] = []
         try:
+            self.identity = _identity(connection.fileno())
             connection.settimeout(1.0)
             connection.sendall(_GREETING)
         except BaseException:
             connection.close()
             raise
+
+    def leave(self) -> None:
+        """Close the connection, unless the program has, and has its own of that number."""
+        fd = self.socket.detach()
+        if _is_same({fd: self.identity}):
+            _socket.close(fd)
 
     def receive(self) -> list[list[bytes]]:
         """Return the messages that are complete now.
@@ -198,7 +204,7 @@ class _Refusal:
     def drop(self, peer: _Peer) -> None:
         if peer in self.peers:
             self.peers.remove(peer)
-        peer.socket.close()
+        peer.leave()
 
 
 def _accepted(fd: int) -> _socket.socket:
@@ -226,8 +232,21 @@ def _ready(fds: Iterable[int], seconds: float | None) -> set[int]:
     return {fd for fd, _ in polled.poll(None if seconds is None else seconds * 1000)}
 
 
+def _is_same(found: dict[int, tuple[int, int]]) -> bool:
+    """Tell whether descriptors are what they were: a daemon closes all."""
+    return all(early.tried(lambda fd=fd: _identity(fd), None) == was for fd, was in found.items())
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """Return device and inode."""
+    status = system.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 def serve(console: Any, reason: str, patience: float) -> None:
     """Answer on the listener's sockets until it is closed, or all who came have left again.
+
+    Or until the program has closed descriptors of ours, as daemons do.
 
     Args:
         console: the :class:`rtconsole.listener.Listener`. Duplicates of its sockets are used.
@@ -235,36 +254,37 @@ def serve(console: Any, reason: str, patience: float) -> None:
         reason: one line for a person.
         patience: seconds that it lasts at least.
     """
-    refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {os.getpid()})")
-    listening = {_socket.dup(fd): channel for channel, fd in console.sockets.items()}
+    refusal = _Refusal(console.info, f"{reason} (in {sys.executable}, pid {system.getpid()})")
     stop = {console.pipe[0]} if console.pipe is not None else set()
     console.state = "refusing"
+    listening: dict[int, str] = {}
+    for channel, fd in console.sockets.items():
+        listening[_socket.dup(fd)] = channel
+    ours = {fd: _identity(fd) for fd in (*listening, *stop)}
     until, has_come = _now() + patience, False
-    try:
-        while True:
-            waiting = {*listening, *stop, *(peer.socket.fileno() for peer in refusal.peers)}
-            is_alone = has_come and not refusal.peers
-            rest = max(0.0, until - _now()) if is_alone else None
-            ready = _ready(waiting, rest)
-            if console.state == CLOSED or not ready:
-                break
-            for fd in stop & ready:  # of somebody who wanted to stop the parked thread
-                os.read(fd, 1)
-            for peer in list(refusal.peers):
-                if peer.socket.fileno() in ready:
-                    try:
-                        for frames in peer.receive():
-                            refusal.handle(peer, frames)
-                    except Exception:  # no client of ours; or hmac is replaced, say
-                        refusal.drop(peer)
-            for fd in listening.keys() & ready:
+    while refusal.peers or not has_come or _now() < until:
+        is_alone = has_come and not refusal.peers
+        waiting = {*ours, *(peer.socket.fileno() for peer in refusal.peers)}
+        ready = _ready(waiting, max(0.0, until - _now()) if is_alone else None)
+        if console.state == CLOSED or not _is_same(ours):
+            break
+        for fd in stop & ready:  # of somebody who wanted to stop the parked thread
+            system.read(fd, 1)
+        for peer in list(refusal.peers):
+            if peer.socket.fileno() in ready:
                 try:
-                    refusal.peers.append(_Peer(_accepted(fd), listening[fd]))
-                    has_come = True
-                except OSError:
-                    pass  # gone again
-    finally:
-        for fd in listening:
+                    for frames in peer.receive():
+                        refusal.handle(peer, frames)
+                except Exception:  # no client of ours; or hmac is replaced, say
+                    refusal.drop(peer)
+        for fd in listening.keys() & ready:
+            try:
+                refusal.peers.append(_Peer(_accepted(fd), listening[fd]))
+                has_come = True
+            except OSError:
+                pass  # gone again
+    for fd in listening:
+        if _is_same({fd: ours[fd]}):
             _socket.close(fd)
-        for peer in refusal.peers:
-            peer.socket.close()
+    for peer in refusal.peers:
+        peer.leave()

@@ -1,20 +1,22 @@
 """What a client that floods costs the program: ``make hostile`` prints the table.
 
-A program counts in its main thread. The share of the interpreter's time that it keeps under a
-flood, and how far it counts in a second of processor time, compared with before: the product is
-its throughput under the flood as a part of its throughput without, whatever else the machine
-does. The flooder sends to the console as fast as that takes it.
+Two programs count in their main threads, each with a client, and the console of one is flooded, as
+fast as it takes it. How far that one counts in a second of its process's, compared with the other,
+which what else the machine does slows down as much; and that compared with before the flood: so
+it is the throughput under the flood as a part of that without.
 
     [RTCONSOLE_TRANSPORT=tcp] python tests/hostile_cost.py [seconds [flood...]]
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,10 +111,15 @@ def look(program: Program) -> Look:
     return Look(main, ours, int.from_bytes((program.home / "count").read_bytes(), "little"))
 
 
-def over(program: Program, seconds: float) -> Look:
-    before = look(program)
+def over(programs: list[Program], seconds: float) -> list[Look]:
+    before = [look(program) for program in programs]
     time.sleep(seconds)
-    return look(program).since(before)
+    return [look(x).since(y) for x, y in zip(programs, before, strict=True)]
+
+
+def rate(now: Look) -> float:
+    """Return how far it counted in a second in which the main thread or the console's ran."""
+    return now.count / (now.main + now.ours)
 
 
 def resident(program: Program) -> float:
@@ -120,60 +127,64 @@ def resident(program: Program) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def cost(what: str, seconds: float) -> str:
-    """Return a line about one kind of flood."""
-    import json
-
+@contextmanager
+def counting() -> Iterator[Program]:
+    """Start a program that counts, with a console that somebody has used."""
     home = Path(tempfile.mkdtemp(prefix="rt-"))
     (home / "count").write_bytes(bytes(8))
-    launcher = Launcher(home)
     transport = os.environ.get("RTCONSOLE_TRANSPORT")
-    program = launcher(COUNTER, cwd=home, env={"RTCONSOLE_TRANSPORT": transport})
-    flooder = None
+    program = Launcher(home)(COUNTER, cwd=home, env={"RTCONSOLE_TRANSPORT": transport})
     try:
         with program.client() as client:
             assert client.run("1").status == "ok"
-            before, memory = over(program, seconds), resident(program)
-            argv = [sys.executable, "-c", FLOODER, json.dumps(program.info), what]
-            flooder = subprocess.Popen(
-                ["nice", "-n", "5", *argv],
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert flooder.stdout is not None
-            assert flooder.stdout.readline() == "on\n"
-            burst = over(program, 2.0)
-            time.sleep(8)  # the requests of the burst may wait for a while
-            under = over(program, seconds)
-        began = time.monotonic()
-        try:
-            with program.client() as client:
-                assert client.run("6 * 7").result == "42"
-            wait = time.monotonic() - began
-        except RuntimeError:
-            wait = float("nan")  # it was not let in
-        grown = resident(program) - memory
-
-        def kept(now: Look) -> float:
-            return (
-                now.main
-                / (now.main + now.ours)
-                * (now.count / now.main)
-                / (before.count / before.main)
-            )
-
-        used = under.ours / seconds
-        return (
-            f"{what:15}{kept(burst):12.3f}{kept(under):12.3f}{used:12.3f}{wait:12.2f}{grown:12.1f}"
-        )
+            yield program
     finally:
-        if flooder is not None:
-            flooder.kill()
-            flooder.communicate()
         program.stop()
         wait_for(lambda: not program.is_running(), "its end")
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def flooding(program: Program, what: str) -> Iterator[None]:
+    argv = [sys.executable, "-c", FLOODER, json.dumps(program.info), what]
+    flooder = subprocess.Popen(
+        ["nice", "-n", "5", *argv],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert flooder.stdout is not None
+        assert flooder.stdout.readline() == "on\n"
+        yield
+    finally:
+        flooder.kill()
+        flooder.communicate()
+
+
+def cost(what: str, seconds: float) -> str:
+    """Return a line about one kind of flood."""
+    with counting() as flooded, counting() as other:
+        both = [flooded, other]
+        before, memory = over(both, seconds), resident(flooded)
+
+        def kept(now: list[Look]) -> float:
+            return rate(now[0]) / rate(now[1]) / (rate(before[0]) / rate(before[1]))
+
+        with flooding(flooded, what):
+            burst = over(both, 2.0)
+            time.sleep(8)  # the requests of the burst may wait for a while
+            under = over(both, seconds)
+            began = time.monotonic()
+            try:
+                with flooded.client() as client:
+                    assert client.run("6 * 7").result == "42"
+                wait = time.monotonic() - began
+            except RuntimeError:
+                wait = float("nan")  # it was not let in
+            grown = resident(flooded) - memory
+    used = under[0].ours / seconds
+    return f"{what:15}{kept(burst):12.3f}{kept(under):12.3f}{used:12.3f}{wait:12.2f}{grown:12.1f}"
 
 
 def main() -> None:

@@ -129,6 +129,27 @@ def test_a_fork_after_a_refusal_is_as_before_it(launch: Launcher) -> None:
     assert program.stderr == ""
 
 
+def test_a_program_may_close_all_descriptors_while_its_console_refuses(launch: Launcher) -> None:
+    close = "os.closerange(3, 256); files = [open(os.devnull) for _ in range(40)]; told()"
+    program = start(
+        launch, "a function", f"{close}; [(file.read(), file.close()) for file in files]"
+    )
+    program.wait_for_output("broken")
+    with program.client() as client:
+        client.send("1 + 1")
+        assert client.iopub("error")["content"]["ename"] == "NoConsole"
+        tell(program)
+        program.wait_for_output("mended")
+        tell(program)
+        wait_for(lambda: tasks_and_descriptors(program) == (2, 43 + 7), "its own to be made anew")
+    wait_for(program.rests, "it to rest")
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+    tell(program)
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
 def test_a_console_that_refuses_can_be_stopped(launch: Launcher) -> None:
     program = start(
         launch, "a function", "from rtconsole import stop_console; stop_console(); told()"
