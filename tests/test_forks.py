@@ -274,7 +274,7 @@ def test_children_of_an_attached_process_and_theirs_start_clean(launch: Launcher
         from concurrent.futures import ProcessPoolExecutor
         from helper import work
         # A child that was forked amid a print of another thread's waits, when it flushes, for the
-        # lock of stdout's buffer, whose owner it has not: see "What cannot be done" in the README.
+        # lock of stdout's buffer, whose owner it has not: see docs/limits.md.
         between = threading.Lock()
         def flood():
             while not os.path.exists("stop"):

@@ -161,7 +161,7 @@ def test_each_fresh_worker_of_a_pool_has_a_console_of_its_own(
             number = 0
             while not os.path.exists("stop"):
                 if os.path.exists(f"task {{number}}"):
-                    # no print: beside it the pool may fork, see "What cannot be done" in the README
+                    # no print: beside it the pool may fork, see docs/limits.md
                     os.write(1, f"{{run()}}\\n".encode())
                     number += 1
                 time.sleep(0.005)
