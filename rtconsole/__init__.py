@@ -82,6 +82,28 @@ def count_filters() -> int:
         return 0
 
 
+def load_lifecycle() -> "Any":
+    """Return :mod:`.lifecycle`.
+
+    Raises:
+        ImportError: the package was upgraded, or removed, since this process began.
+    """
+    try:
+        if system.stat(__file__).st_ctime >= create_time():
+            from . import stale
+
+            stale.require_same(__name__)
+    except NotADirectoryError:  # in a zip file
+        pass
+    try:
+        __import__("rtconsole.lifecycle")
+    except RuntimeError:  # see waking.boot
+        pass
+    from . import lifecycle
+
+    return lifecycle
+
+
 def dumps(value: "Any") -> str:
     """Return ``value``, of plain types, as ASCII JSON; to import ``json`` costs too much."""
     if isinstance(value, str):

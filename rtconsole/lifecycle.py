@@ -11,7 +11,12 @@ import os
 import sys
 from time import monotonic
 
-from . import count_filters, listener, renewal  # now: else each forked child would import it
+from . import (  # now: else each forked child would import it
+    count_filters,
+    listener,
+    load_lifecycle,
+    renewal,
+)
 from .listener import BOOTING, CLOSED, PARKED, Listener, note, system
 from .renewal import is_ours
 
@@ -189,9 +194,11 @@ def boot(self: Listener) -> None:
 
     Raises:
         PermissionError: a kernel's calls may be forbidden, and to tell that to a client, too.
+        ImportError: see :func:`rtconsole.load_lifecycle`.
     """
     if is_confined(self):
         raise PermissionError("the program has forbidden itself system calls (seccomp)")
+    load_lifecycle()
     try:
         with self.gate:
             listener.tried(lambda: __import__("rtconsole.waking"), None, RuntimeError)

@@ -67,9 +67,7 @@ class Listener:
             if POSIX and 0 <= system.sysconf("SC_OPEN_MAX") < 64:
                 raise OSError("descriptors are scarce (RLIMIT_NOFILE); the program needs them")
             if self.folders is None:  # a child is given its parent's
-                from . import usual_folders
-
-                self.folders = usual_folders()
+                self.folders = sys.modules["rtconsole"].usual_folders()
             if self.folders:
                 self.bind(self.folders[1])
                 self.write_file(self.folders[0])
@@ -201,18 +199,20 @@ class Listener:
             if self.state == BOOTING:
                 _later("boot", self)
         except Exception as error:  # protects the program: after chroot() there is no such file
+            if tried(lambda: __import__("rtconsole.stale").stale.tell(self, ready), 0, Exception):
+                return False
             tried(lambda why=error: self.give_up(why), None, Exception)
         return True
 
     def give_up(self, error: Exception) -> None:
         """Close where nothing can be imported any more; a fork would warn of the parked thread."""
         note("no console any more", error)
+        self.state = CLOSED
         task, deadline = f"/proc/self/task/{self.thread_id}", time.monotonic() + 0.5
         if get_native_id() != self.thread_id and self.has(self.pipe[1]):
             system.write(self.pipe[1], b"x")
             while tried(lambda: system.stat(task), None) and time.monotonic() < deadline:
                 system.sched_yield()
-        self.state = CLOSED
         self.forget_file()
         for fd in filter(self.has, self.identity):  # else who rang would wait for ever
             system.close(fd)
@@ -222,8 +222,7 @@ def _later(what: str, self: "Listener | None", *arguments: "Any") -> "Any":
     """Call a function of :mod:`.lifecycle`, imported once: in a fork an import costs dearly."""
     global _lifecycle
     if _lifecycle is None:
-        tried(lambda: __import__("rtconsole.lifecycle"), None, RuntimeError)  # see waking.boot
-        from . import lifecycle as _lifecycle
+        _lifecycle = sys.modules["rtconsole"].load_lifecycle()
     return getattr(_lifecycle, what)(self, *arguments)
 
 
@@ -266,9 +265,8 @@ def write_file(folder: str, name: str, info: "dict[str, Any]") -> str:
         system.close(fd)
         unlink(temporary)
     try:  # for JupyterLab's list (ServerApp.external_connection_dir)
-        if not is_own_folder(f"{folder}/external_kernels", 0o022):
-            raise FileNotFoundError
-        system.link(f"{folder}/{name}", f"{folder}/external_kernels/{name}")
+        lab = f"{folder}/external_kernels"
+        system.link(f"{folder}/{name}", f"{lab}/{name}" if is_own_folder(lab, 0o022) else "")
     except OSError:
         _later("link_anyway", None, folder, name)
     return f"{folder}/{name}"
@@ -323,7 +321,7 @@ def at_fork(phase: str) -> None:
         if mask is not None:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         note(f"fork, {phase}", error)
-        found = current if current and current.state == PARKED else None
+        found = current if current and current.state in (PARKED, "refusing") else None
         if found and found.info["rtconsole"]["pid"] == system.getpid():  # after setuid(), say
             found.give_up(error)
 

@@ -18,8 +18,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from . import listener as early
-from .listener import CLOSED, POSIX, system
+# Nothing of the package is imported: it may be an older one, of which the process has modules.
+_CLOSED, _IS_POSIX = "closed", "posix" in sys.builtin_module_names
+system: Any = sys.modules["posix" if _IS_POSIX else "nt"]
+_early: Any = sys.modules.get("rtconsole.listener")  # has what gevent replaces
 
 # Not json.dumps and json.loads, which a test of the program's may replace.
 _encode, _decode = json.JSONEncoder().encode, json.JSONDecoder().decode
@@ -217,24 +219,27 @@ def _accepted(fd: int) -> _socket.socket:
 
 def _now() -> float:
     """Return seconds, also where the program has stopped ``time``'s clock."""
-    return float(system.times().elapsed) if POSIX else time.monotonic()
+    return float(system.times().elapsed) if _IS_POSIX else time.monotonic()
 
 
 def _ready(fds: Iterable[int], seconds: float | None) -> set[int]:
     """Return which of these can be read, after a while at the latest."""
-    if not POSIX:
+    if not _IS_POSIX:
         import select
 
         return set(select.select([*fds], [], [], seconds)[0])
-    polled = vars(early)["poll"]()  # not gevent's
+    polled = _early.poll()
     for fd in fds:
-        polled.register(fd, vars(early)["POLLIN"])
+        polled.register(fd, _early.POLLIN)
     return {fd for fd, _ in polled.poll(None if seconds is None else seconds * 1000)}
 
 
 def _is_same(found: dict[int, tuple[int, int]]) -> bool:
     """Tell whether descriptors are what they were: a daemon closes all."""
-    return all(early.tried(lambda fd=fd: _identity(fd), None) == was for fd, was in found.items())
+    try:
+        return all(_identity(fd) == was for fd, was in found.items())
+    except OSError:
+        return False
 
 
 def _identity(fd: int) -> tuple[int, int]:
@@ -266,7 +271,7 @@ def serve(console: Any, reason: str, patience: float) -> None:
         is_alone = has_come and not refusal.peers
         waiting = {*ours, *(peer.socket.fileno() for peer in refusal.peers)}
         ready = _ready(waiting, max(0.0, until - _now()) if is_alone else None)
-        if console.state == CLOSED or not _is_same(ours):
+        if console.state == _CLOSED or not _is_same(ours):
             break
         for fd in stop & ready:  # of somebody who wanted to stop the parked thread
             system.read(fd, 1)

@@ -31,7 +31,7 @@ PROBE = (
 # and on how much there is to do, more than on the interpreter.
 ONCE = ["attach", *(f"attach_{what}" for what in ("faults", "lines", "ssh", "target"))]
 ONCE += ["client", "commands", "commands_streams", "doctor", "list", "several", "ssh"]
-ONCE += ["jupyter_console", "lab", "layers", "systems"]
+ONCE += ["jupyter_console", "lab", "layers", "systems", "torture"]
 ONCE += ["audit", "bad_input", "connection_file", "containers", "fairness", "flood", "hostile"]
 ONCE += ["install", "leftovers", "limits", "long_life", "other_users", "readonly", "status", "tail"]
 

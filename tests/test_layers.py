@@ -10,7 +10,7 @@ ZMQ_SIDE = {"zmq", "ipykernel", "IPython", "jupyter_client", "tornado", "traitle
 START_UP = (
     *("__init__", "listener", "lifecycle", "forks", "leftovers", "pending", "inherited", "unusual"),
     *("folders", "debuglog", "curve", "refusal", "waking", "room", "descriptors", "renewal"),
-    *("native", "replaced", "turns"),
+    *("native", "replaced", "stale", "turns"),
 )
 
 # The side of the person who looks, from the bottom up; those in a line know each other.

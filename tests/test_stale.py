@@ -1,0 +1,101 @@
+"""Programs that go on while the package is upgraded, or removed, on the disk."""
+
+import os
+import shutil
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from harness import Client, Launcher, Program, wait_for
+
+import rtconsole
+
+PROGRAM = """
+import os, sys, warnings
+warnings.simplefilter("error")
+print("ready", flush=True)
+for line in sys.stdin:
+    if pid := os.fork():
+        print("waited", os.waitpid(pid, 0)[1], flush=True)
+    else:
+        sys.exit(0)
+print("end")
+"""
+
+
+def start(launch: Launcher, forks_first: bool = False) -> Program:
+    """Start a program that has the package from a folder of its own."""
+    folder = launch.home / "lib" / "rtconsole"
+    shutil.copytree(Path(rtconsole.__file__).parent, folder)
+    env = {"PYTHONPATH": str(folder.parent)}
+    program = launch(PROGRAM, env=env, stdin=subprocess.PIPE)
+    program.wait_for_output("ready")
+    assert program.connection_file
+    if forks_first:
+        fork(program, 1)
+    return program
+
+
+def fork(program: Program, count: int) -> None:
+    assert program.process.stdin is not None
+    program.process.stdin.write(b"\n")
+    program.process.stdin.flush()
+    wait_for(lambda: program.stdout.count("waited 0") == count, "the child to end")
+
+
+def put(launch: Launcher, name: str, before: str = "") -> None:
+    """Put the package there anew, one of its files with a line more."""
+    folder = launch.home / "lib" / "rtconsole"
+    shutil.rmtree(folder)
+    shutil.copytree(Path(rtconsole.__file__).parent, folder)
+    file = folder / name
+    file.write_text(before + file.read_text())
+    for cached in folder.glob(f"__pycache__/{file.stem}.*"):
+        cached.unlink()
+
+
+def end(program: Program) -> None:
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    assert program.wait() == 0
+    assert program.stderr == ""
+    assert program.stdout.endswith("end\n")
+    assert not list(program.runtime_dir.glob("*.json"))
+
+
+@pytest.mark.parametrize("forks_first", [False, True], ids=["", "forked"])
+@pytest.mark.parametrize("name", ["listener.py", "__init__.py"])
+def test_who_attaches_after_an_upgrade_is_told_so(
+    launch: Launcher, name: str, forks_first: bool
+) -> None:
+    program = start(launch, forks_first)
+    put(launch, name, "# another\n")
+    for _ in range(2):
+        with program.client() as client:
+            client.send("1 + 1")
+            assert "was upgraded since" in client.iopub("error")["content"]["evalue"]
+    wait_for(program.rests, "it to wait again")
+    fork(program, 1 + forks_first)
+    end(program)
+
+
+def test_the_same_package_put_there_anew_is_no_upgrade(launch: Launcher) -> None:
+    program = start(launch)
+    put(launch, "listener.py")
+    os.utime(launch.home / "lib" / "rtconsole" / "__init__.py")
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+    end(program)
+
+
+@pytest.mark.parametrize("forks_first", [False, True], ids=["", "forked"])
+def test_a_program_goes_on_when_the_package_is_removed(launch: Launcher, forks_first: bool) -> None:
+    program = start(launch, forks_first)
+    file = program.connection_file
+    shutil.rmtree(launch.home / "lib")
+    with closing(Client(file)) as client:
+        client.send("1 + 1")
+        wait_for(lambda: not file.exists(), "the console to close")
+    fork(program, 1 + forks_first)
+    end(program)
