@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from .connection import printable
-from .errors import Gone, NoAnswer, RtconsoleError
+from .errors import Gone, NoAnswer, NoConsole
 
 # Seconds: how often a subscription is asked for that was not confirmed, how often a waiting
 # question looks whether the process is still there, and how long to wait for a first answer
@@ -181,6 +181,7 @@ def request(
 
     Raises:
         NoAnswer: none came in time.
+        NoConsole: there is no kernel, and somebody who says why.
         Gone: the process ended.
     """
     with _exchange(info, timeout) as exchange:
@@ -188,7 +189,7 @@ def request(
         while True:
             for _, message in exchange.receive([channel], timeout):
                 if message["parent_header"].get("msg_id") == request_id:
-                    return dict(message["content"])
+                    return _of_a_kernel(info, message["content"])
 
 
 def follow(
@@ -207,7 +208,7 @@ def follow(
     Raises:
         NoAnswer: nothing came at all.
         Gone: the process ended.
-        RtconsoleError: it has no kernel; the message says why.
+        NoConsole: see :func:`request`.
     """
     with _exchange(info, None) as exchange:
         # Its kernel_info_request has the program's output held back for a moment, in which
@@ -226,8 +227,7 @@ def follow(
                 about = message["metadata"].get("rtconsole", {})
                 if name == "control" and ours:
                     answered = True
-                    if content.get("status") != "ok":  # the kernel did not boot, and says why
-                        raise RtconsoleError(str(content.get("evalue", "no output")))
+                    _of_a_kernel(info, content)
                     on_kept([(stream, text) for stream, text in content["kept"]])
                     for stream, text in waiting:
                         on_text(stream, text)
@@ -258,6 +258,7 @@ def execute(
 
     Raises:
         NoAnswer: it took longer; the cell may still run.
+        NoConsole: see :func:`request`.
         Gone: the process ended.
     """
     with _exchange(info, timeout) as exchange:
@@ -283,4 +284,11 @@ def execute(
                     idle = idle or message["content"]["execution_state"] == "idle"
                 else:
                     on_output(message["msg_type"], message["content"])
-        return reply
+        return _of_a_kernel(info, reply)
+
+
+def _of_a_kernel(info: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a reply, unless it only says why there is no kernel: NoConsole."""
+    if reason := (content.get("rtconsole") or {}).get("absent"):
+        raise NoConsole(f"{program_of(info)} ({pid_of(info)}) has no console: {printable(reason)}")
+    return dict(content)

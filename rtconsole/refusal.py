@@ -31,6 +31,12 @@ _TYPES = {"shell": "ROUTER", "control": "ROUTER", "stdin": "ROUTER", "hb": "REP"
 _DELIMITER = b"<IDS|MSG>"
 _MORE, _LONG, _COMMAND = 1, 2, 4
 
+# Answered as if there were nothing: by an error a frontend would be kept from beginning.
+_HARMLESS = {
+    *("complete_request", "inspect_request", "history_request", "is_complete_request"),
+    *("comm_info_request", "interrupt_request", "shutdown_request"),
+}
+
 # A client that sends more than this many bytes without ending a message is let go.
 _LARGEST = 1 << 20
 
@@ -137,13 +143,13 @@ class _Refusal:
         self.publish("status", {"execution_state": "busy"}, header)
         reply = self.reply(kind, content)
         if reply.get("status") == "error":
-            shown = {key: reply[key] for key in ("ename", "evalue", "traceback")}
+            shown = {key: reply[key] for key in ("ename", "evalue", "traceback", "rtconsole")}
             self.publish("error", shown, header)
         peer.send(self.message(kind.replace("_request", "_reply"), reply, header))
         self.publish("status", {"execution_state": "idle"}, header)
 
     def reply(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Return the content of the reply; only what asks for code to run gets an error."""
+        """Return the content of the reply."""
         if kind == "kernel_info_request":
             return {
                 "status": "ok",
@@ -159,12 +165,13 @@ class _Refusal:
                 "banner": f"rtconsole: no console in this process.\n{self.reason}\n",
                 "help_links": [],
             }
-        if kind == "execute_request":
+        if kind not in _HARMLESS:  # it asks for code to run, or what only a kernel knows
             return {
                 "status": "error",
                 "ename": "NoConsole",
                 "evalue": self.reason,
                 "traceback": [f"NoConsole: {self.reason}"],
+                "rtconsole": {"absent": self.reason},  # no exception that a cell raised
                 "execution_count": 0,
                 "user_expressions": {},
                 "payload": [],

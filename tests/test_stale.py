@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from commands import run
 from harness import Client, Launcher, Program, wait_for
 
 import rtconsole
@@ -98,4 +99,19 @@ def test_a_program_goes_on_when_the_package_is_removed(launch: Launcher, forks_f
         client.send("1 + 1")
         wait_for(lambda: not file.exists(), "the console to close")
     fork(program, 1 + forks_first)
+    end(program)
+
+
+@pytest.mark.parametrize(
+    "words", [["exec", "-", "1 + 1"], ["tail", "-"], ["stack", "-"]], ids=["exec", "tail", "stack"]
+)
+def test_a_command_says_so_in_a_line(launch: Launcher, words: list[str]) -> None:
+    program = start(launch)
+    put(launch, "listener.py", "# another\n")
+    done = run(launch, *(word.replace("-", str(program.pid)) for word in words))
+    assert done.returncode == 3, done
+    assert done.stdout == ""
+    told = f"rtconsole: program.py ({program.pid}) has no console: rtconsole was upgraded since"
+    assert done.stderr.startswith(told), done.stderr
+    assert done.stderr.count("\n") == 1
     end(program)

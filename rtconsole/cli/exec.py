@@ -215,7 +215,7 @@ class _Printed(_Printer):
         for payload in reply.get("payload", []):
             if payload.get("source") == "page":  # what `name?` shows
                 self._write("stdout", payload["data"].get("text/plain", "").rstrip("\n") + "\n")
-        if reply.get("status") != "ok" and not self._told:  # the kernel did not boot, and says why
+        if reply.get("status") != "ok" and not self._told:
             self._write("stderr", f"{reply.get('ename')}: {reply.get('evalue')}\n")
 
     def _write(self, stream: str, text: str) -> None:
