@@ -115,3 +115,18 @@ def test_a_command_says_so_in_a_line(launch: Launcher, words: list[str]) -> None
     assert done.stderr.startswith(told), done.stderr
     assert done.stderr.count("\n") == 1
     end(program)
+
+
+def test_a_kernel_that_runs_goes_on_after_an_upgrade(launch: Launcher) -> None:
+    program = start(launch, forks_first=True)
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+        put(launch, "listener.py", "# another\n")
+        put(launch, "kernel/app.py", "# another\n")
+        assert client.run("1 / 0").error == "ZeroDivisionError"
+        assert client.run("print('printed')").stdout == "printed\n"
+        assert client.run("import subprocess; subprocess.run(['true'])").status == "ok"
+        assert client.run("%threads").status == "ok"
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+    end(program)
