@@ -93,7 +93,7 @@ def load_lifecycle() -> "Any":
             from . import stale
 
             stale.require_same(__name__)
-    except NotADirectoryError:  # in a zip file
+    except (OSError, NameError):  # in an archive, or gone: what is imported next will tell
         pass
     try:
         __import__("rtconsole.lifecycle")

@@ -110,7 +110,10 @@ def stop_console() -> None:
 def _is_main_interpreter() -> bool:
     """Tell whether a thread of ours may live here: at a sub-interpreter's end it is fatal."""
     name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
-    interpreters = importlib.import_module(name)
+    try:
+        interpreters = importlib.import_module(name)
+    except ImportError:  # a frozen program, of what it is known to use
+        return True
     return bool(interpreters.get_current() == interpreters.get_main())
 
 
