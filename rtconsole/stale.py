@@ -45,17 +45,22 @@ def tell(console: Any, ready: Any) -> bool:
 def is_another(package: str) -> bool:
     """Tell whether code of a package's modules, as imported, is not that of their files.
 
+    Not of packages in it: code of :mod:`.kernel` is changed as it is imported (kernel.quiet).
+
     Args:
         package: its name.
     """
     for name, module in list(sys.modules.items()):
-        if name == package or name.startswith(f"{package}."):
+        if name in (package, f"{package}.{name.rpartition('.')[2]}"):
             loader: Any = getattr(getattr(module, "__spec__", None), "loader", None)
             try:
                 found = set(_within(loader.get_code(name)))
             except (AttributeError, ImportError, OSError):  # it is gone
                 return True
-            if not found.issuperset(_of(module)):
+            made = {
+                code for code in _of(module) if code.co_filename != "<string>"
+            }  # but a dataclass's
+            if not made <= found:
                 return True
     return False
 
@@ -73,5 +78,7 @@ def _of(module: Any) -> Iterator[types.CodeType]:
     own = [x for x in vars(module).values() if getattr(x, "__module__", None) == module.__name__]
     methods = [method for x in own if isinstance(x, type) for method in vars(x).values()]
     for function in (*own, *methods):
-        if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
+        while hasattr(function, "__wrapped__"):  # a context manager's is contextlib's
+            function = function.__wrapped__
+        if isinstance(function, types.FunctionType) and function.__globals__ is vars(module):
             yield function.__code__

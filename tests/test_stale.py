@@ -25,12 +25,12 @@ print("end")
 """
 
 
-def start(launch: Launcher, forks_first: bool = False) -> Program:
-    """Start a program that has the package from a folder of its own."""
+def start(launch: Launcher, forks_first: bool = False, more: str = "") -> Program:
+    """Start a program that has the package from a folder of its own, and ``more`` to begin with."""
     folder = launch.home / "lib" / "rtconsole"
     shutil.copytree(Path(rtconsole.__file__).parent, folder)
     env = {"PYTHONPATH": str(folder.parent)}
-    program = launch(PROGRAM, env=env, stdin=subprocess.PIPE)
+    program = launch(more + PROGRAM, env=env, stdin=subprocess.PIPE)
     program.wait_for_output("ready")
     assert program.connection_file
     if forks_first:
@@ -82,7 +82,8 @@ def test_who_attaches_after_an_upgrade_is_told_so(
 
 
 def test_the_same_package_put_there_anew_is_no_upgrade(launch: Launcher) -> None:
-    program = start(launch)
+    parts = "embed", "room", "descriptors", "native", "unusual", "processes", "kernel.namespace"
+    program = start(launch, more="".join(f"import rtconsole.{part}\n" for part in parts))
     put(launch, "listener.py")
     os.utime(launch.home / "lib" / "rtconsole" / "__init__.py")
     with program.client() as client:
