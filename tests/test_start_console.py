@@ -213,6 +213,32 @@ def test_a_console_that_was_stopped_leaves_no_thread_or_descriptor(
     assert program.stderr == ""
 
 
+def test_a_cell_that_awaits_ends_with_the_console(launch: Launcher) -> None:
+    """Not when it is collected, without a loop: that would be told on the program's stderr."""
+    program = launch(
+        """
+        import gc, os, sys, time
+        from rtconsole import stop_console
+        while not os.path.exists("stop"):
+            time.sleep(0.005)
+        stop_console()
+        print(os.path.exists("ended"), flush=True)
+        """,
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        client.send(
+            "import asyncio, pathlib\n"
+            "try:\n  pathlib.Path('runs').touch()\n  await asyncio.sleep(1000)\n"
+            "finally:\n  pathlib.Path('ended').touch()\n  await asyncio.sleep(1)"
+        )
+        wait_for((launch.home / "runs").exists, "the cell")
+        client.send("1")  # it waits for its turn
+        (launch.home / "stop").touch()
+        assert program.wait() == 0
+    assert (program.stdout, program.stderr) == ("True\n", "")
+
+
 def test_a_console_can_be_stopped_from_a_cell(counter: Program) -> None:
     with counter.client() as client:
         client.send("from rtconsole import stop_console; stop_console()")

@@ -82,7 +82,9 @@ class FairLock:
                 raise
         self._holder, self._since = client, asyncio.get_running_loop().time()
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, kind: object = None, *error: object) -> None:
+        if kind is GeneratorExit:  # the loop has ended, and nobody is served any more
+            return
         try:
             stream = self.stream()
             if stream is not None and stream.socket.get(zmq.EVENTS) & zmq.POLLIN:

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from io import FileIO
-from typing import Any
+from typing import Any, cast
 
 from tornado.ioloop import IOLoop
 
@@ -143,12 +143,22 @@ class Loop(asyncio.SelectorEventLoop):
         return monotonic()
 
     def close(self) -> None:
-        """As the original, where a task that has not begun warns on the program's stderr."""
+        """As the original, and what is left of its tasks ends, while there is a loop.
+
+        Else it would do so once it is collected: one that has not begun warns on the program's
+        stderr, and so does one that finds no loop, or sockets that were closed.
+        """
         if not self.is_closed():
+            note_running(self)
             for task in asyncio.all_tasks(self):
-                run = task.get_coro()
-                if inspect.iscoroutine(run) and inspect.getcoroutinestate(run) == "CORO_CREATED":
-                    run.close()
+                run, left = task.get_coro(), cast("Any", task)
+                left._log_destroy_pending = False
+                try:
+                    if inspect.iscoroutine(run):
+                        run.close()
+                except BaseException as error:  # protects the program: a cell's may raise anything
+                    debuglog.note("a task that was left", error)
+            note_running(None)
         super().close()
 
     def __del__(self, *_: object) -> None:
