@@ -219,6 +219,8 @@ def close_for_good(self: Listener) -> None:
     while self.state == BOOTING and monotonic() < deadline:  # also if just rung
         sleep(0.005)
     kernel, refused = self.kernel, self.gone if self.state == "refusing" else None
+    if kernel is not None:
+        kernel.interrupt()
     lifecycle.close(self)
     if refused is not None:
         refused.acquire(timeout=_LONGEST_BOOT)

@@ -176,6 +176,26 @@ def test_a_console_answers_after_c_has_forked_and_called_the_at_fork_handlers(st
     leave(program)
 
 
+@pytest.mark.parametrize(
+    "cell", ["while True: pass", "await asyncio.sleep(1000)", "time.sleep(1000)", "input()"]
+)
+def test_an_interpreter_that_ends_interrupts_the_cell_that_runs(start: Start, cell: str) -> None:
+    """No thread may be left, and C is not to wait for it."""
+    program = start("plain", "0")
+    with program.client() as client:
+        client.send(
+            "import asyncio, time, pathlib\n"
+            f"try:\n  pathlib.Path('runs').touch()\n  {cell}\n"
+            "finally: pathlib.Path('interrupted').touch()"
+        )
+        wait_for((program.home / "runs").exists, "the cell")
+        client.send("x = 'never'")  # it waits, and is not served
+        leave(program)
+    assert (program.home / "interrupted").exists()
+    assert program.stdout.endswith("ends 41\n")
+    assert "Task was destroyed" not in program.log
+
+
 # From the second interpreter of a process on: unusual.unsafe_again.
 lives_again = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="no console there")
 

@@ -15,6 +15,7 @@ from rtconsole import debuglog, descriptors, native, recorder, room, settings, t
 from rtconsole.debuglog import system
 
 from . import hidden
+from .clock import monotonic
 from .importing import callbacks, load_modules, take_callbacks
 
 # Seconds at the program's end: at most for the notice to the clients to be handed to
@@ -335,11 +336,22 @@ class RunningKernel:
         if not self.runs_cells_here():
             self._dismantled.wait(_STOP_PATIENCE)
 
+    def interrupt(self) -> None:
+        """Interrupt all cells that run: no thread is to be left."""
+        import asyncio
+
+        cells, loop = self.kernel.interrupts, self.kernel.control_thread.io_loop.asyncio_loop
+        if cells.threads() and loop.is_running():
+            asyncio.run_coroutine_threadsafe(cells.interrupt(None, or_any=True), loop)
+
     def join(self) -> None:
-        """Wait until the threads of a kernel that was closed are no more, for a while each."""
+        """Wait until the threads of a kernel that was closed are no more, for a while in all."""
+        if not self._dismantled.is_set():
+            return  # a cell waits in C, and the others for it
+        deadline = monotonic() + _STOP_PATIENCE
         for thread in hidden.ours():
             if thread.ident in self._threads or thread is self._heart:
-                thread.join(_STOP_PATIENCE)
+                thread.join(max(0.0, deadline - monotonic()))
 
     def dismantle(self) -> None:
         """Stop the other threads and close all sockets. In the shell thread, after its loop.
