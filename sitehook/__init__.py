@@ -69,7 +69,12 @@ def activate() -> None:
             return
         from rtconsole import listener
 
-        listener.start(label(kind, what))
+        opened = listener.start(label(kind, what))
+        if not sys.orig_argv:  # C may never end it: PostgreSQL does not, with a process a session
+            from rtconsole import lifecycle
+
+            folders = map(os.path.dirname, (opened.connection_file, opened.info["ip"]))
+            lifecycle.sweep(None, *folders)
     except (
         Exception,
         SystemExit,

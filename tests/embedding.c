@@ -6,6 +6,7 @@
    embedding twice 0 FILE           three lives in one process
    embedding sub 0 FILE             FILE runs in a sub-interpreter
    embedding own 0 FILE             FILE runs in one with an interpreter lock of its own
+   embedding unended 0 FILE         Python is never ended
    embedding idle 0 FILE            after FILE, C waits for a line on stdin without the lock
    embedding forks 0 FILE           likewise, and before that C forks a child that ends
    embedding thread 0 FILE          Python lives in a thread that is not the process's first
@@ -126,7 +127,7 @@ int main(int argc, char **argv)
             failed = run_forks(path);
         else
             failed = run_file(path);
-        if (Py_FinalizeEx() < 0)
+        if (strcmp(how, "unended") != 0 && Py_FinalizeEx() < 0)
             failed = 98;
     }
     return failed;

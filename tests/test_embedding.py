@@ -196,6 +196,19 @@ def test_an_interpreter_that_ends_interrupts_the_cell_that_runs(start: Start, ce
     assert "Task was destroyed" not in program.log
 
 
+def test_an_interpreter_that_c_never_ends_leaves_its_files_to_the_next_start(start: Start) -> None:
+    """As those of PostgreSQL's processes, one for each session."""
+    unended = start("unended", "0", "print('one', flush=True)\n")
+    gone = unended.connection_file
+    assert unended.wait() == 0
+    assert gone.exists()
+    program = start("plain", "0")
+    program.wait_for_output("begins")
+    assert not gone.exists()
+    assert not list((program.home / "run").rglob(f"{unended.pid}-*"))
+    leave(program)
+
+
 # From the second interpreter of a process on: unusual.unsafe_again.
 lives_again = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="no console there")
 
