@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from glob import escape, glob
 from typing import Literal, NamedTuple
 
-from . import client, curve, folders, hook, processes, room, settings
+from . import client, curve, folders, hook, places, processes, room, settings
 from .connection import printable
 from .errors import Gone, NoAnswer
 from .processes import About, Process
@@ -260,9 +260,12 @@ def _of_none(about: About) -> Iterator[Finding]:
         yield _note("its environment cannot be read; is it a thread of the operating system's?")
         return
     python = _interpreter(about)
-    if python is None:
+    library = "" if python else places.library_of_python(about.pid)
+    if not python and not library:
         yield _note("it does not look like a Python program")
         return
+    if library:
+        yield _note(f"a program in C that has Python in it: {printable(library)}")
     variable = _variable(about.env)
     if variable.kind == "bad":
         yield _bad(f"when it started: {variable.text}")
@@ -272,14 +275,14 @@ def _of_none(about: About) -> Iterator[Finding]:
         yield _bad("it was started with -S: site-packages and their start-up files are not read")
     if "I" in options or "E" in options:
         yield _bad("it was started with -I or -E: no variable is read, RTCONSOLE neither")
-    prefix = os.path.dirname(os.path.dirname(python))
-    where = glob(os.path.join(escape(prefix), "lib", "python3*", "site-packages"))
-    if found := hook.installed(where):
+    if found := hook.installed(_package_folders(python or library)):
         yield _good(f"the start-up hook is installed there: {found[0]}")
     elif hook.is_by_path(about.env.get("PYTHONPATH", "")):
         yield _good("the start-up hook is on its PYTHONPATH")
     else:
-        yield _bad(f"no start-up hook was found for {python}: pip install rtconsole there")
+        yield _bad(
+            f"no start-up hook was found for {python or library}: pip install rtconsole there"
+        )
     yield from _noted(about)
     yield _note("pip, venv, Jupyter's clients and multiprocessing's helpers are left alone")
 
@@ -290,6 +293,18 @@ def _interpreter(about: About) -> str | None:
     if not os.path.basename(first).startswith(("python", "pypy")):
         return None
     return shutil.which(first, path=(about.env or {}).get("PATH")) or first
+
+
+def _package_folders(path: str) -> list[str]:
+    """Return the folders of packages that an interpreter reads, or a program with that library.
+
+    Debian's own has others than ``site-packages``, and what pip installs is in ``/usr/local``.
+    """
+    found = re.match("(.*)/(?:bin|lib|lib64)/", path)
+    prefix = escape(found[1] or "/usr" if found else os.path.dirname(os.path.dirname(path)))
+    debian = "lib/python3*/dist-packages", "local/lib/python3*/dist-packages"
+    where = "lib/python3*/site-packages", *debian
+    return [folder for one in where for folder in glob(os.path.join(prefix, one))]
 
 
 def _options(argv: tuple[str, ...]) -> set[str]:

@@ -104,6 +104,16 @@ def environment(pid: int) -> tuple[int, dict[str, str]] | None:
     return uid, env
 
 
+def library_of_python(pid: int) -> str:
+    """Return the path of the library by which a program in C has Python in it, or ``""``."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+            found = re.search(r" (/.*/libpython3[^/]*\.so[^/]*)$", file.read(), re.MULTILINE)
+    except OSError:  # not ours to see
+        return ""
+    return found[1] if found else ""
+
+
 def view(pid: int | str) -> View | None:
     """Return what a process (or ``"self"``) sees, ``None`` if that is not ours to know."""
     if not _LINUX:

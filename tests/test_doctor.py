@@ -213,6 +213,23 @@ def test_why_a_process_has_none(launch: Launcher) -> None:
     assert "RTCONSOLE_SKIP names it" in done.stdout
 
 
+@pytest.mark.parametrize("where", ["lib/python3", "local/lib/python3.11"])
+def test_the_hook_is_found_where_debian_has_it(launch: Launcher, where: str) -> None:
+    prefix = launch.home / "usr"
+    packages = prefix / where / "dist-packages"
+    for folder in (prefix / "bin", packages):
+        folder.mkdir(parents=True)
+    (prefix / "bin/python3").symlink_to(sys.executable)
+    python = [str(prefix / "bin/python3"), "-c", "print('on', flush=True); input()"]
+    options = {"python": python, "stdin": subprocess.PIPE, "env": {"RTCONSOLE": None}}
+    program = launch(None, **options)  # type: ignore[arg-type]
+    program.wait_for_output("on")
+    assert "no start-up hook was found" in of(launch, program.pid)[1]
+    (packages / "rtconsole.pth").touch()
+    (packages / "rtconsole.start").touch()
+    assert f"installed there: {packages}/rtconsole." in of(launch, program.pid)[0]
+
+
 def test_a_process_that_is_no_python_program_or_nobody(launch: Launcher) -> None:
     other = subprocess.Popen(["sleep", "1000"])
     try:

@@ -209,6 +209,17 @@ def test_an_interpreter_that_c_never_ends_leaves_its_files_to_the_next_start(sta
     leave(program)
 
 
+def test_doctor_says_why_a_program_in_c_has_none(start: Start, launch: Launcher) -> None:
+    program = start("config", "isolated")
+    program.wait_for_output("begins")
+    told = run(launch, "doctor", str(program.pid)).stdout
+    assert "it has no console" in told
+    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        assert "a program in C that has Python in it: /" in told
+        assert "the start-up hook is on its PYTHONPATH" in told
+    leave(program)
+
+
 # From the second interpreter of a process on: unusual.unsafe_again.
 lives_again = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="no console there")
 
