@@ -86,6 +86,8 @@ def environment(pid: int) -> tuple[int, dict[str, str]] | None:
             uid, data = os.fstat(fd).st_uid, os.read(fd, 1 << 22)
         finally:
             os.close(fd)
+        if not uid:  # root's, or of a process that has become another user: only its folder tells
+            uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
     if not data:  # a thread of the operating system's, or a dead process

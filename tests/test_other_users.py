@@ -261,6 +261,30 @@ def test_root_with_a_users_home_makes_nothing_there(launch: Launcher) -> None:
     assert [row["connection_file"] for row in rows] == [str(path)]
 
 
+def test_root_finds_the_console_of_a_program_that_became_another_user(launch: Launcher) -> None:
+    """Apache's, say: what the system tells of such a process belongs to root."""
+    open_to_all(launch)
+    tmp = launch.home / "tmp"
+    tmp.mkdir()
+    tmp.chmod(0o1777)
+    become = f"""
+import os
+from rtconsole import settings, start_console, stop_console, unusual
+start_console()  # imports what somebody else may not read
+stop_console()
+os.setgid({SOMEBODY})
+os.setuid({SOMEBODY})
+start_console()
+{SLEEP}
+"""
+    env = {"TMPDIR": str(tmp), "RTCONSOLE": "0", "XDG_RUNTIME_DIR": None}
+    program = launch(become, env=env, cwd=launch.home)
+    path = tmp / f"rtconsole-{SOMEBODY}" / f"kernel-rt-{program.pid}.json"
+    wait_for(path.exists, "the file")
+    rows = json.loads(run(launch, "list", "--json", "--cwd", ".").stdout)
+    assert [row["connection_file"] for row in rows] == [str(path)]
+
+
 def test_who_swaps_folders_all_the_time_makes_us_touch_nothing(launch: Launcher) -> None:
     open_to_all(launch)
     tmp, precious = launch.home / "tmp", launch.home / "precious"
