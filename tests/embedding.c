@@ -10,6 +10,7 @@
    embedding idle 0 FILE            after FILE, C waits for a line on stdin without the lock
    embedding forks 0 FILE           likewise, and before that C forks a child that ends
    embedding thread 0 FILE          Python lives in a thread that is not the process's first
+   embedding last 0 FILE            likewise, and the first has ended: the process ends with the last
 */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -110,10 +111,12 @@ int main(int argc, char **argv)
         failed = run_config(what, path);
         return failed == 99 ? 99 : Py_FinalizeEx() < 0 ? 98 : failed != 0;
     }
-    if (strcmp(how, "thread") == 0) {
+    if (strcmp(how, "thread") == 0 || strcmp(how, "last") == 0) {
         pthread_t thread;
         void *result;
         pthread_create(&thread, NULL, run_thread, argv[3]);
+        if (strcmp(how, "last") == 0)
+            pthread_exit(NULL);
         pthread_join(thread, &result);
         return result != NULL;
     }

@@ -196,6 +196,17 @@ def test_an_interpreter_that_ends_interrupts_the_cell_that_runs(start: Start, ce
     assert "Task was destroyed" not in program.log
 
 
+def test_no_thread_of_a_kernel_outlives_the_interpreter(start: Start) -> None:
+    source = """
+import os, time
+while os.path.exists("stay"): time.sleep(0.005)
+"""
+    program = start("last", "0", source)
+    with program.client() as client:
+        assert client.value("6 * 7") == 42
+        leave(program)
+
+
 def test_an_interpreter_that_c_never_ends_leaves_its_files_to_the_next_start(start: Start) -> None:
     """As those of PostgreSQL's processes, one for each session."""
     unended = start("unended", "0", "print('one', flush=True)\n")

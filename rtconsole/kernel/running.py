@@ -349,9 +349,11 @@ class RunningKernel:
         if not self._dismantled.is_set():
             return  # a cell waits in C, and the others for it
         deadline = monotonic() + _STOP_PATIENCE
-        for thread in hidden.ours():
-            if thread.ident in self._threads or thread is self._heart:
-                thread.join(max(0.0, deadline - monotonic()))
+        ours = [t for t in hidden.ours() if t.ident in self._threads or t is self._heart]
+        for thread in ours:
+            thread.join(max(0.0, deadline - monotonic()))
+        if not any(thread.is_alive() for thread in ours):
+            self._context.destroy(linger=0)  # libzmq's threads, which would outlive the interpreter
 
     def dismantle(self) -> None:
         """Stop the other threads and close all sockets. In the shell thread, after its loop.
