@@ -12,6 +12,7 @@ from .audit import Audit, Refused, Request
 from .fairness import FairLock
 from .intake import BURST, CONTROL_BURST, FREE, MOST, Intake, TooManyRequests
 from .session import Session
+from .untold import Senders
 
 
 class GuardedKernel(IPythonKernel):
@@ -26,6 +27,8 @@ class GuardedKernel(IPythonKernel):
         self._audit = audit
         self.is_readonly = is_readonly
         self._clients = peers.Clients()
+        self._at_shell = Senders(peers.address_of(self.shell_stream.socket))
+        self._at_control = Senders(peers.address_of(self.control_stream.socket))
         self._main_asyncio_lock: Any = FairLock()
         to_main = self.shell_channel_thread.manager.get_shell_channel_to_subshell_pair(None)
         self._main_asyncio_lock.stream = lambda: to_main.to_stream
@@ -52,7 +55,7 @@ class GuardedKernel(IPythonKernel):
             header = self.session.unpack(msg[peers.signature_at(msg) + 1].bytes)
             shell = header.get("subshell_id")
             if self._clients.waiting(shell) < MOST:
-                self._clients.received(msg, shell)
+                self._clients.received(msg, self._at_shell.of(msg), shell)
                 await super().shell_channel_thread_main(msg)
             else:
                 idents, parts = self.session.feed_identities(msg, copy=False)
@@ -117,7 +120,7 @@ class GuardedKernel(IPythonKernel):
 
     async def _serve_control(self, msg: Any) -> None:
         try:
-            self._clients.received(msg)
+            self._clients.received(msg, self._at_control.of(msg))
             await super().dispatch_control(msg)
         except Exception:
             self.log.error("invalid control message", exc_info=True)

@@ -15,8 +15,9 @@ import zmq
 from ipykernel.iostream import IOPubThread
 
 from .patience import Patience
-from .peers import address_of, connection_of, hang_up, identity, peer_of
+from .peers import UNTOLD, Peer, address_of, connection_of, hang_up, identity, peer_of
 from .pieces import CUT, Lines, Loss
+from .untold import Subscribers
 
 # Messages in libzmq's queue to one client, at most; what is more waits here, where it is counted
 # in bytes. With a shorter queue a client that nearly keeps up with a flood would lose some of it.
@@ -58,15 +59,16 @@ class Subscriber:
     """One client's subscription to everything, and what waits for that client.
 
     Attributes:
+        fd: of its connection, -1 if that is not known.
         process: pid of the client, if that is known.
         greeted: whether it was sent what was kept from before it came.
     """
 
-    def __init__(self, tag: bytes, fd: int) -> None:
+    def __init__(self, tag: bytes, peer: Peer) -> None:
         self.tag = tag
-        self.fd = fd
-        self.process = peer_of(fd).pid
-        self._identity = identity(fd)
+        self.fd = peer.fd
+        self.process = peer.pid
+        self._identity = peer.identity
         self.greeted = False
         self.waiting: deque[Message] = deque()
         self.size = 0  # of what waits, in bytes
@@ -124,6 +126,7 @@ class IOPub(IOPubThread):
         self._plain: list[bytes] = []
         self._serial = 0
         self._address = address_of(socket)
+        self._untold = Subscribers(self._address)
         self._retry = _RETRY
         self._retrying = False
         self._is_sure = True  # whose turn it is, see `_hear`
@@ -189,27 +192,32 @@ class IOPub(IOPubThread):
         fd = connection_of(frame)  # -1 if it is closed
         is_junk = event not in (b"\0", b"\x01")
         self._is_sure = self._is_sure and not is_junk
-        is_heard = self.patience.bears_with(fd, is_junk, self._address)
+        peer = self._untold.next() if fd == UNTOLD and event == b"\x01" else None
+        if peer is not None:
+            fd = peer.fd
+        # nobody in particular is heard out: who says too much is then among several
+        is_nobody = peer is not None and fd < 0
+        is_heard = is_nobody or self.patience.bears_with(fd, is_junk, self._address)
         if event == b"\x01" and is_heard:
             if not self._is_sure:
                 hang_up(fd, self._address)
             else:
-                self._enter(fd) if not topic else self._enter_plainly(fd, topic)
+                self._enter(peer or peer_of(fd)) if not topic else self._enter_plainly(fd, topic)
         elif event == b"\0" and not topic:
-            self._leave(fd)
+            self._leave(max(fd, -1))
         elif event == b"\0" and topic in self._plain:
             self._plain.remove(topic)
 
     def _enter_plainly(self, fd: int, topic: bytes) -> None:
         """Serve a subscription to some topics only as XPUB does, with drops; none is known."""
-        if all(known.fd != fd for known in self.subscribers):
+        if fd < 0 or all(known.fd != fd for known in self.subscribers):
             self._plain.append(topic)
             self.socket.setsockopt(zmq.SUBSCRIBE, topic)
             self._broadcast([topic, *self._welcome(topic).frames])
 
-    def _enter(self, fd: int) -> None:
+    def _enter(self, peer: Peer) -> None:
         self._serial += 1
-        new = Subscriber(b"\0%d:" % self._serial, fd)
+        new = Subscriber(b"\0%d:" % self._serial, peer)
         self.socket.setsockopt(zmq.SUBSCRIBE, new.tag)
         self._give(new, self._welcome(b""))
         self.subscribers.append(new)
@@ -223,7 +231,8 @@ class IOPub(IOPubThread):
                     self.socket.setsockopt(zmq.UNSUBSCRIBE, known.tag)
             staying = [known for known in self.subscribers if known.fd != fd]
         else:
-            staying = [known for known in self.subscribers if known.is_there()]
+            lowest = 0 if self._untold.may_be_there() else -1  # -1 is who cannot be told
+            staying = [one for one in self.subscribers if one.is_there() or one.fd < lowest]
         if len(staying) < len(self.subscribers):
             self.subscribers = staying
             self.on_change()

@@ -40,6 +40,7 @@ class Peer(NamedTuple):
 
 
 UNKNOWN = Peer()
+UNTOLD = -2  # of a message: see .untold
 _UNIX = getattr(socket, "AF_UNIX", None)
 
 _DELIMITER = b"<IDS|MSG>"
@@ -51,13 +52,20 @@ _FEW = 1000  # requests that wait, of which it is not worth counting whose they 
 def connection_of(frame: Any) -> int:
     """Return the descriptor of the connection that a received frame came by, -1 if unknown.
 
+    ``UNTOLD`` where libzmq keeps none with any frame.
+
     Args:
         frame: a ``zmq.Frame``; libzmq keeps the descriptor with it (zmq_msg_gets, "__fd").
     """
     try:
         return int(frame.get("__fd"))
     except (zmq.ZMQError, ValueError, AttributeError):
+        pass
+    try:
+        frame.get("Socket-Type")  # which it keeps of any connection
+    except (zmq.ZMQError, AttributeError):
         return -1
+    return UNTOLD
 
 
 def peer_of(fd: int) -> Peer:
@@ -159,16 +167,16 @@ class Clients:
     def __init__(self) -> None:
         self._peers: dict[bytes, tuple[Peer, object]] = {}
 
-    def received(self, message: list[Any], shell: object = None) -> None:
+    def received(self, message: list[Any], sender: Peer, shell: object = None) -> None:
         """Note who sent ``message``, a list of ``zmq.Frame``.
 
         Args:
+            sender: see :class:`.untold.Senders`.
             shell: the subshell it is for, ``None`` for the main one.
         """
         at = signature_at(message)
         if at:
-            peer = peer_of(connection_of(message[-1]))
-            self._peers.setdefault(message[at].bytes, (peer, shell))
+            self._peers.setdefault(message[at].bytes, (sender, shell))
             while len(self._peers) > self._MOST:
                 self._peers.pop(next(iter(self._peers)), None)
 

@@ -1,0 +1,61 @@
+"""Pythons that are linked with another C library than glibc, as musl (Alpine), or built with less.
+
+What differs there is brought about on any: what libzmq tells, how large stacks are, what lacks.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import commands
+from harness import Client, Launcher, Program
+
+COUNTS = """
+    import time
+    n = 0
+    print("begun", flush=True)
+    while True:
+        n += 1
+        time.sleep(0.01)
+    """
+
+# libzmq tells of no connection to a Unix socket which one it is (see rtconsole.kernel.untold).
+UNTOLD = """
+    from rtconsole.kernel import peers
+    peers.connection_of = lambda frame: peers.UNTOLD
+    """
+
+def started(launch: Launcher, first: str, **env: str | None) -> Program:
+    program = launch(first + COUNTS, env=env)
+    program.wait_for_output("begun")
+    return program
+
+
+def test_clients_are_served_where_libzmq_does_not_tell_whose_connection_it_is(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit"
+    program = started(launch, UNTOLD, RTCONSOLE_AUDIT=str(audit))
+    with program.client() as one:
+        assert one.run("print(n > 0)").stdout == "True\n"
+        with program.client() as other:
+            assert other.run("'other'").result == "'other'"
+            assert one.run("'one'").result == "'one'"
+        commands.wait_for_status(program, "idle 1")
+        assert one.run("'still'").result == "'still'"
+    commands.wait_for_status(program, "idle 0")
+    first, *_ = map(json.loads, audit.read_text().splitlines())
+    assert first["client_pid"] == os.getpid()
+
+
+def test_many_clients_at_once_are_served_where_libzmq_does_not_tell_whose_is_whose(
+    launch: Launcher,
+) -> None:
+    program = started(launch, UNTOLD)
+    clients = [Client(program.connection_file) for _ in range(8)]
+    try:
+        for number, client in enumerate(clients):
+            assert client.ready().run(f"print({number})").stdout == f"{number}\n"
+    finally:
+        for client in clients:
+            client.close()
