@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Console", "__version__", "start_console", "stop_console"]
 
+# Bytes of our threads' stacks: 0 is the system's usual, with glibc what the main thread has. With
+# musl it is 128 KB, or the 1 MB that Python asks for there: recursion in C would end the process.
+STACK = 8 << 20 if "musl" in getattr(sys.implementation, "_multiarch", "") else 0
+
 # What tests replace and the kernel's modules call, as it was when the program began. In a dict,
 # since who fakes a file system puts its own in the place of any such function that a module has.
 originals: "dict[str, Any]" = {"open": open, "print": print, "__import__": __import__}

@@ -21,7 +21,7 @@ import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 from builtins import any, iter, map  # noqa: UP029  # now: a test may replace them, and fork
 
-from . import __version__
+from . import STACK, __version__
 
 try:
     from select import POLLIN, poll  # now: gevent and eventlet put theirs in place or none
@@ -171,7 +171,7 @@ class Listener:
             fds = *self.sockets.values(), self.pipe[0]
             for fd in filter(self.has if self.lost else None, fds):
                 self.poll.register(fd, POLLIN)
-            size = stack_size(0)  # the usual, whatever the program gives its own: it imports a lot
+            size = stack_size(STACK)  # whatever the program gives its own: it imports a lot
             start_new_thread(any, (self,))
             stack_size(size)
             self.started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)

@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from . import descriptors, listener
+from . import STACK, descriptors, listener
 
 TYPE_CHECKING = False  # importing `typing` costs as much as all of this module
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ _THREADS = 12
 
 @contextmanager
 def for_deep_calls() -> "Iterator[None]":
-    """Have threads that start in the with block get a stack of the system's usual size.
+    """Have threads that start in the with block get a stack of the system's usual size, or more.
 
     A program may give its own little (``threading.stack_size``): our imports would overrun that,
     and end it.
     """
     stack_size = _own.stack_size
-    programs = stack_size(0)
+    programs = stack_size(STACK)
     try:
         yield
     finally:

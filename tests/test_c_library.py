@@ -5,9 +5,12 @@ What differs there is brought about on any: what libzmq tells, how large stacks 
 
 import json
 import os
+import resource
+import sys
 from pathlib import Path
 
 import commands
+import pytest
 from harness import Client, Launcher, Program
 
 COUNTS = """
@@ -59,3 +62,26 @@ def test_many_clients_at_once_are_served_where_libzmq_does_not_tell_whose_is_who
     finally:
         for client in clients:
             client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have the main thread's stack")
+def test_recursion_in_c_is_an_error_in_a_cell_where_stacks_are_small(launch: Launcher) -> None:
+    small = resource.RLIMIT_STACK, (1 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1])
+    program = launch(
+        """
+        import sys, time
+        sys.implementation._multiarch = "x86_64-linux-musl"
+        from rtconsole import start_console
+        start_console()
+        print("begun", flush=True)
+        while True:
+            time.sleep(0.1)
+        """,
+        env={"RTCONSOLE": None},
+        preexec_fn=lambda: resource.setrlimit(*small),
+    )
+    program.wait_for_output("begun")
+    with program.client() as client:
+        reply = client.run("import json; json.loads('[' * 100_000)")
+        assert "RecursionError" in reply.traceback
+    assert program.is_running()
