@@ -28,6 +28,12 @@ UNTOLD = """
     peers.connection_of = lambda frame: peers.UNTOLD
     """
 
+WITHOUT_CTYPES = """
+    import sys
+    sys.modules["_ctypes"] = None
+    """
+
+
 def started(launch: Launcher, first: str, **env: str | None) -> Program:
     program = launch(first + COUNTS, env=env)
     program.wait_for_output("begun")
@@ -84,4 +90,23 @@ def test_recursion_in_c_is_an_error_in_a_cell_where_stacks_are_small(launch: Lau
     with program.client() as client:
         reply = client.run("import json; json.loads('[' * 100_000)")
         assert "RecursionError" in reply.traceback
+    assert program.is_running()
+
+
+def test_a_python_without_ctypes_has_a_console_that_says_what_cannot_be_done(
+    launch: Launcher,
+) -> None:
+    program = started(launch, WITHOUT_CTYPES)
+    with program.client() as client:
+        assert client.run("n > 0").result == "True"
+        assert client.run("!echo from a shell").stdout == "from a shell\r\n"
+        assert client.run("import os; os.system('exit 3') >> 8").result == "3"
+        cell = client.send("while not globals().get('enough'): pass")
+        client.iopub("execute_input")
+        done = commands.run(launch, "interrupt", str(program.pid))
+        assert (done.returncode, "ctypes" in done.stderr) == (1, True)
+        done = commands.run(launch, "stack", str(program.pid))
+        assert "runs a cell" in done.stdout
+        assert client.control("create_subshell_request")["status"] == "ok"
+        del cell
     assert program.is_running()

@@ -3,6 +3,7 @@
 import click
 
 from rtconsole import client
+from rtconsole.errors import RtconsoleError
 
 from .target import reached
 
@@ -22,6 +23,8 @@ def command(target: str, timeout: float) -> None:
     """
     with reached(target) as there:
         if there.state != "dormant":  # which it stays
-            client.request(there.info, "control", "interrupt_request", {}, timeout)
+            reply = client.request(there.info, "control", "interrupt_request", {}, timeout)
+            if reply.get("status") == "error":
+                raise RtconsoleError(f"{there.name}: {reply['evalue']}")
         idle = there.state in ("dormant", "active")
         click.echo(f"no cell runs in {there.name}" if idle else f"interrupted {there.name}")

@@ -262,8 +262,12 @@ class Kernel(GuardedKernel):
         """
         subshell = parent["header"].get("subshell_id")
         thread = self.shell_channel_thread.manager.thread_of(subshell)
-        await self.interrupts.interrupt(thread, or_any=subshell is None)
-        self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+        content: dict[str, Any] = {"status": "ok"}
+        try:
+            await self.interrupts.interrupt(thread, or_any=subshell is None)
+        except NotImplementedError as error:
+            content = {"status": "error", "ename": "NotImplementedError", "evalue": str(error)}
+        self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
 
     async def stack_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Tell the stacks of all threads, as :func:`.stacks.all_stacks` does.

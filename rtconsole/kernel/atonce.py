@@ -9,7 +9,6 @@ may not have got far. In :meth:`AtOnce.meanwhile` there are no bytecodes.
 Linux only.
 """
 
-import ctypes
 import os
 import select
 import struct
@@ -21,6 +20,8 @@ from operator import add, and_, call, eq, ge, gt, iconcat, itemgetter, not_, or_
 from typing import Any
 
 from rtconsole import descriptors
+
+from .foreign import ctypes
 
 # Numbers below this one are looked at, so many at once.
 _HIGHEST, _SOME = 512, 64

@@ -19,6 +19,7 @@ from typing import Any
 
 from rtconsole.native import frames, sleep
 
+from . import foreign
 from .entering import Watch, is_entering, runs_code, where_to_look
 
 # Seconds that a thread may take to begin, and between two looks whether it has.
@@ -163,6 +164,9 @@ class Interrupts:
             or_any: if none runs there, those of all other threads are.
             patience: seconds for an event loop to cancel its cell's task, after which the
                 cell is taken to be computing and gets the exception.
+
+        Raises:
+            NotImplementedError: it is computing, and this Python has no ctypes.
         """
         waiting = []
         with self._lock:
@@ -190,6 +194,8 @@ class Interrupts:
 
     def _raise_when_safe(self, thread: int) -> None:
         """Have a thread that runs a cell's code raise KeyboardInterrupt."""
+        if foreign.ctypes is None:
+            raise NotImplementedError("in a Python without ctypes only what awaits is interrupted")
         code = where_to_look(frames().get(thread))
         if code is None:
             _raise_in(thread)
@@ -260,8 +266,6 @@ def _raise_in(thread: int) -> None:
 
     https://docs.python.org/3/c-api/init.html#c.PyThreadState_SetAsyncExc
     """
-    import ctypes  # not cheap, and most consoles never interrupt
-
     if sys.version_info < (3, 12):
         # Until a thread that this one starts has begun, it goes by the identifier of this one
         # there: it would be given the exception, and who started it wait for it for ever.
@@ -269,5 +273,6 @@ def _raise_in(thread: int) -> None:
         while getattr(threads, "_limbo", None) and patience > 0:
             sleep(_BEGIN_LOOK)
             patience -= _BEGIN_LOOK
+    ctypes = foreign.ctypes
     exception = ctypes.py_object(KeyboardInterrupt)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)

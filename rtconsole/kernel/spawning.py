@@ -11,7 +11,6 @@ it, and ``os.posix_spawn`` none for the working folder: so this is the former by
 C library's ``posix_spawn``. It raises at once what the former tells through a pipe.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from rtconsole import native
 from rtconsole.recorder import hide_frame
 
 from . import cell
+from .foreign import ctypes
 from .masks import Signals
 
 # spawn.h of glibc and musl, which agree; and room for what the two keep in their structures.
@@ -190,7 +190,7 @@ def spawn(
                 ctypes.byref(pid), executable, actions, attributes, _vector(words), variables
             )
             if not error:
-                return pid.value
+                return int(pid.value)
             if not isinstance(OSError(error, ""), FileNotFoundError | NotADirectoryError):
                 first_error = first_error or error
     number = first_error or error
