@@ -142,7 +142,7 @@ class _Refusal:
             return
         self.publish("status", {"execution_state": "busy"}, header)
         reply = self.reply(kind, content)
-        if reply.get("status") == "error":
+        if kind == "execute_request":
             shown = {key: reply[key] for key in ("ename", "evalue", "traceback", "rtconsole")}
             self.publish("error", shown, header)
         peer.send(self.message(kind.replace("_request", "_reply"), reply, header))

@@ -110,3 +110,12 @@ def test_a_python_without_ctypes_has_a_console_that_says_what_cannot_be_done(
         assert client.control("create_subshell_request")["status"] == "ok"
         del cell
     assert program.is_running()
+
+
+def test_the_stacks_of_a_program_without_a_kernel_are_refused_with_the_reason(
+    launch: Launcher,
+) -> None:
+    program = started(launch, "\n    import sys; sys.modules['ipykernel'] = None")
+    done = commands.run(launch, "stack", str(program.pid))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ipykernel" in commands.complaint(done)
