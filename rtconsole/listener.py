@@ -177,6 +177,7 @@ class Listener:
             self.started.acquire()  # an interpreter that ends before may crash (Python 3.11.2)
         except RuntimeError:
             self.state = RESTING
+            stack_size(size)
             raise
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
@@ -383,8 +384,8 @@ def _at_exit() -> None:
         files, sockets = [p.rpartition("/")[0] for p in (opened.connection_file, opened.info["ip"])]
         program = tried(lambda: system.stat(system.readlink("/proc/self/exe"))[1:3], None)
         python = tried(lambda: system.stat(sys.executable)[1:3], None)
-        if not sys.orig_argv or program not in (None, python):  # Python may start again
-            _later("close_for_good", opened)
+        if (again := not sys.orig_argv or program not in (None, python)) or STACK:
+            _later("close_for_good", opened, again)  # again: Python may start once more
         stopped = opened.gate.acquire(False)
         if not stopped or opened.state not in (PARKED, RESTING):
             _later("end_boot", opened, stopped)

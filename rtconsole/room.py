@@ -39,7 +39,7 @@ def for_deep_calls() -> "Iterator[None]":
     try:
         yield
     finally:
-        if since := stack_size(programs):  # it has set one meanwhile
+        if (since := stack_size(programs)) != STACK:  # it has set one meanwhile
             stack_size(since)
 
 

@@ -203,18 +203,24 @@ def end_boot(self: Listener, stopped: bool) -> None:
             pass
 
 
-def close_for_good(self: Listener) -> None:
+def close_for_good(self: Listener, again: bool) -> None:
     """Close in a process that goes on when Python has ended, and may start it again.
+
+    With musl only the parked thread ends: it may be about to wait, since the program's start, and
+    look at what the interpreter's end frees (3.13, ceval_gil.c, drop_gil). With glibc it can read
+    that still; musl gives it back to the system.
 
     No thread of ours may be left: one that wakes up in the next interpreter crashes it. A
     boot that is under way cannot be stopped, and is waited for.
     """
     from . import lifecycle
 
-    # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
-    os.putenv(ENDED, str(os.getpid()))
     if self.state == PARKED and lifecycle.unpark(self):
         self.state = RESTING
+    if not again:
+        return
+    # In C's environment only, and so for whoever reads it anew: the next interpreter, if any.
+    os.putenv(ENDED, str(os.getpid()))
     deadline = monotonic() + _LONGEST_BOOT
     while self.state == BOOTING and monotonic() < deadline:  # also if just rung
         sleep(0.005)

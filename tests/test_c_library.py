@@ -90,7 +90,26 @@ def test_recursion_in_c_is_an_error_in_a_cell_where_stacks_are_small(launch: Lau
     with program.client() as client:
         reply = client.run("import json; json.loads('[' * 100_000)")
         assert "RecursionError" in reply.traceback
+        assert client.run("import threading; threading.stack_size()").result == "0"  # the program's
     assert program.is_running()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no musl, nor /proc")
+def test_no_thread_is_left_to_an_interpreter_that_ends_where_it_would_read_what_is_gone(
+    launch: Launcher,
+) -> None:
+    program = launch(
+        """
+        import atexit, os, sys
+        sys.implementation._multiarch = "x86_64-linux-musl"
+        atexit.register(lambda: print(len(os.listdir("/proc/self/task"))))  # called after ours
+        from rtconsole import start_console
+        start_console()
+        print(len(os.listdir("/proc/self/task")), flush=True)
+        """,
+        env={"RTCONSOLE": None},
+    )
+    assert (program.wait(), program.stdout) == (0, "2\n1\n")
 
 
 def test_a_python_without_ctypes_has_a_console_that_says_what_cannot_be_done(
