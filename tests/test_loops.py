@@ -68,3 +68,29 @@ def test_a_cell_that_runs_a_loop_within_the_consoles_fails_and_the_next_does_not
         client.send("over.set()")
         assert program.wait() == 0
     assert program.stdout == ""
+
+
+def test_the_programs_tasks_are_numbered_as_without_us(launch: Launcher) -> None:
+    source = """
+        import asyncio, os, time
+        def tell():
+            async def main():
+                tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(2)]
+                print(asyncio.current_task().get_name(), *(task.get_name() for task in tasks))
+                await asyncio.gather(*tasks)
+            asyncio.run(main())
+        tell()
+        print("told", flush=True)
+        while not os.path.exists("go"): time.sleep(0.01)
+        tell()
+    """
+    programs = [launch(source, cwd=launch.home, env={"RTCONSOLE": on}) for on in (None, "1")]
+    for program in programs:
+        program.wait_for_output("told")
+    with programs[1].client() as client:
+        assert_is_well(client)
+        named = client.run("await asyncio.create_task(asyncio.sleep(0, 5), name='mine')")
+        assert named.result == "5", named
+        (launch.home / "go").touch()
+        assert [program.wait() for program in programs] == [0, 0]
+    assert programs[1].stdout == programs[0].stdout

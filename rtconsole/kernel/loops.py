@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from io import FileIO
+from itertools import count
 from typing import Any, cast
 
 from tornado.ioloop import IOLoop
@@ -29,6 +30,8 @@ from .quiet import look, makes_quiet, step
 
 # Seconds, some days.
 _LONG = 1_000_000.0
+
+_numbers = count(1)  # of tasks
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -141,6 +144,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return monotonic()
+
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        """As the original; but asyncio numbers the program's tasks, not those of its loops alone.
+
+        Such a number is in the name of each that has no other: what a program logs of its tasks.
+        """
+        if self.get_task_factory() is None and options.get("name") is None:
+            options["name"] = f"console-{next(_numbers)}"
+        return super().create_task(coro, **options)
 
     def close(self) -> None:
         """As the original, and what is left of its tasks ends, while there is a loop.
