@@ -1,6 +1,9 @@
 """The program's warnings: which it has shown, and that it is told of none of a client's."""
 
+import sys
+
 import pytest
+import wire
 from harness import PATIENCE, Client, Launcher, wait_for
 
 # Warns in each turn, which is shown once: Python forgets at each change of the filters that it was.
@@ -114,3 +117,45 @@ def test_a_program_is_not_warned_of_code_that_is_completed_or_looked_at(launch: 
         client.shell_reply(client.kernel.complete("'\\d'.spl"))
         client.shell_reply(client.kernel.inspect("'\\d'.split"))
         assert client.value("seen") == []
+
+
+def test_a_stopped_console_leaves_nothing_that_warns(launch: Launcher) -> None:
+    """In the program's name, and with -W error as an exception that is ignored."""
+    program = launch(
+        """
+        import gc, os, time
+        from rtconsole import start_console, stop_console
+        console = start_console()
+        while not os.path.exists("stop"): time.sleep(0.01)
+        console.stop()
+        gc.collect()
+        """,
+        python=[sys.executable, "-X", "dev"],
+        env={"RTCONSOLE": None},
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        assert client.run("1 + 1").result == "2"
+    (launch.home / "stop").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""
+
+
+def test_clients_that_hang_up_where_there_is_no_kernel_warn_of_nothing(launch: Launcher) -> None:
+    program = launch(
+        """
+        import os, sys, time
+        sys.modules["ipykernel.kernelbase"] = None
+        while not os.path.exists("stop"): time.sleep(0.01)
+        """,
+        python=[sys.executable, "-X", "dev"],
+        cwd=launch.home,
+    )
+    with program.client() as client:
+        assert client.run("1 + 1").error == "NoConsole"
+        for _ in range(50):  # most have before they are greeted
+            wire.connect(program.info, "shell").close()
+        assert client.run("1 + 1").error == "NoConsole"
+    (launch.home / "stop").touch()
+    assert program.wait() == 0
+    assert program.stderr == ""

@@ -360,13 +360,14 @@ class RunningKernel:
 
         Also where the kernel was not, or half, built.
         """
-        kernel = self.kernel
+        kernel, threads = self.kernel, list[Any]()
         if kernel is not None:
             from . import hostsys
 
             hostsys.remove()
             kernel.output.mirror.listen(False)
-            for thread in (kernel.control_thread, kernel.shell_channel_thread):
+            threads += kernel.control_thread, kernel.shell_channel_thread
+            for thread in threads:
                 thread.stop()
                 thread.join(_STOP_PATIENCE)
             kernel.iopub_thread.stop()
