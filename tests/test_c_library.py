@@ -136,5 +136,5 @@ def test_the_stacks_of_a_program_without_a_kernel_are_refused_with_the_reason(
 ) -> None:
     program = started(launch, "\n    import sys; sys.modules['ipykernel'] = None")
     done = commands.run(launch, "stack", str(program.pid))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (3, "")
     assert "ipykernel" in commands.complaint(done)

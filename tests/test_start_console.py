@@ -185,7 +185,7 @@ def test_a_console_that_was_stopped_leaves_no_thread_or_descriptor(
 ) -> None:
     program = launch(
         """
-        import gc, os, sys
+        import gc, os, sys, time
         from rtconsole import start_console, stop_console
 
         def there_is():
@@ -196,6 +196,9 @@ def test_a_console_that_was_stopped_leaves_no_thread_or_descriptor(
         print("ready", flush=True)
         sys.stdin.readline()
         stop_console()
+        deadline = time.monotonic() + 20
+        while there_is() != before and time.monotonic() < deadline:  # its thread is about to end
+            time.sleep(0.001)
         print(before, there_is())
         gc.collect()
         """,

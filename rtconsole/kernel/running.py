@@ -175,12 +175,13 @@ class RunningKernel:
         from zmq.eventloop.zmqstream import ZMQStream
 
         from . import app, audit, door, ending, hostsys, iopub, loops, masks, profile, subshells
+        from .logs import logger
         from .namespace import Namespace, Scope
         from .output import Output
         from .session import Session
         from .status import Status
 
-        log = _log()
+        log = logger()
         loops.keep_errors(loop, log)
         hostsys.own_loops(self._threads, lambda: loops.new_loop(log))
         if self.programs_completer is None:
@@ -349,25 +350,34 @@ class RunningKernel:
         if not self._dismantled.is_set():
             return  # a cell waits in C, and the others for it
         deadline = monotonic() + _STOP_PATIENCE
-        ours = [t for t in hidden.ours() if t.ident in self._threads or t is self._heart]
-        for thread in ours:
-            thread.join(max(0.0, deadline - monotonic()))
-        if not any(thread.is_alive() for thread in ours):
-            self._context.destroy(linger=0)  # libzmq's threads, which would outlive the interpreter
+        for thread in hidden.ours():
+            if thread.ident in self._threads or thread is self._heart:
+                thread.join(max(0.0, deadline - monotonic()))
+        self._end_libzmq()
+
+    def _end_libzmq(self) -> bool:
+        """End libzmq's threads, which would outlive us; unless one of ours may use its sockets.
+
+        Collected, the context would do so in the program's thread, and warn (-X dev).
+        """
+        for thread in hidden.ours():
+            if thread.ident in self._threads and thread is not self._thread and thread.is_alive():
+                return False  # in a cell without end, say
+        self._context.destroy(linger=_LINGER)
+        return True
 
     def dismantle(self) -> None:
         """Stop the other threads and close all sockets. In the shell thread, after its loop.
 
         Also where the kernel was not, or half, built.
         """
-        kernel, threads = self.kernel, list[Any]()
+        kernel = self.kernel
         if kernel is not None:
             from . import hostsys
 
             hostsys.remove()
             kernel.output.mirror.listen(False)
-            threads += kernel.control_thread, kernel.shell_channel_thread
-            for thread in threads:
+            for thread in (kernel.control_thread, kernel.shell_channel_thread):
                 thread.stop()
                 thread.join(_STOP_PATIENCE)
             kernel.iopub_thread.stop()
@@ -377,11 +387,8 @@ class RunningKernel:
         for socket in self._sockets:
             socket.close(linger=_LINGER)
         self._heartbeat_context.term()
-        others = [thread for thread in hidden.ours() if thread is not self._thread]
-        if any(thread.is_alive() for thread in others):  # in a cell without end: it may use others
+        if not self._end_libzmq():
             _abandoned.append(self)
-        else:
-            self._context.destroy(linger=_LINGER)
         descriptors.let_go()  # a client may just have come
         if kernel is not None:
             self.let_go()
@@ -391,19 +398,3 @@ class RunningKernel:
 # Kernels of a parent process, and those that are not quite over: kept, so that no destructor of
 # theirs runs here.
 _abandoned: list[RunningKernel] = []
-
-
-def _log() -> Any:
-    """Return a logger that is not in the program's tree and writes to the debug log only.
-
-    Without a handler, whose lock the program would know of: eventlet, if it patches before the
-    kernel is to be found from ``sys.modules``, writes of a lock that "was not greened".
-    """
-    import logging
-
-    class Logger(logging.Logger):
-        def callHandlers(self, record: logging.LogRecord) -> None:
-            error = record.exc_info[1] if record.exc_info else None
-            debuglog.note(f"{record.levelname}: {record.getMessage()}", error)
-
-    return Logger("rtconsole", logging.WARNING)
