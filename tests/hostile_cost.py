@@ -2,8 +2,9 @@
 
 Two programs count in their main threads, each with a client, and the console of one is flooded, as
 fast as it takes it. How far that one counts in a second of its process's, compared with the other,
-which what else the machine does slows down as much; and that compared with before the flood: so
-it is the throughput under the flood as a part of that without.
+which has a tenth of the same processor, and so what else the machine does slows both down as
+much; and that compared with before the flood: it is the throughput under the flood as a part of
+that without.
 
     [RTCONSOLE_TRANSPORT=tcp] python tests/hostile_cost.py [seconds [flood...]]
 """
@@ -128,12 +129,15 @@ def resident(program: Program) -> float:
 
 
 @contextmanager
-def counting() -> Iterator[Program]:
+def counting(nice: int) -> Iterator[Program]:
     """Start a program that counts, with a console that somebody has used."""
     home = Path(tempfile.mkdtemp(prefix="rt-"))
     (home / "count").write_bytes(bytes(8))
     transport = os.environ.get("RTCONSOLE_TRANSPORT")
-    program = Launcher(home)(COUNTER, cwd=home, env={"RTCONSOLE_TRANSPORT": transport})
+    first = min(os.sched_getaffinity(0))
+    python = ["nice", "-n", str(nice), "taskset", "-c", str(first), sys.executable]
+    env = {"RTCONSOLE_TRANSPORT": transport}
+    program = Launcher(home)(COUNTER, python=python, cwd=home, env=env)
     try:
         with program.client() as client:
             assert client.run("1").status == "ok"
@@ -148,7 +152,7 @@ def counting() -> Iterator[Program]:
 def flooding(program: Program, what: str) -> Iterator[None]:
     argv = [sys.executable, "-c", FLOODER, json.dumps(program.info), what]
     flooder = subprocess.Popen(
-        ["nice", "-n", "5", *argv],
+        ["taskset", "-c", str(max(os.sched_getaffinity(0))), *argv],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stdout=subprocess.PIPE,
         text=True,
@@ -164,7 +168,7 @@ def flooding(program: Program, what: str) -> Iterator[None]:
 
 def cost(what: str, seconds: float) -> str:
     """Return a line about one kind of flood."""
-    with counting() as flooded, counting() as other:
+    with counting(0) as flooded, counting(10) as other:
         both = [flooded, other]
         before, memory = over(both, seconds), resident(flooded)
 

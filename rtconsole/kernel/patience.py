@@ -12,7 +12,7 @@ _MOST = 50
 
 # Clients that were hung up on, before others are let in slowly, and then in a second: one has
 # said thousands of things by the time that it is heard, each of which is read.
-_BURST, _RATE = 20, 0.5
+_BURST, _RATE = 5, 0.5
 
 
 class Patience:
