@@ -36,7 +36,7 @@ ONCE += ["audit", "bad_input", "connection_file", "containers", "fairness", "flo
 ONCE += ["install", "leftovers", "limits", "long_life", "other_users", "readonly", "status", "tail"]
 ONCE += ["closing", "closing_all", "confined", "hosts", "refusal", "replaced", "turns"]
 
-# Nor on those between the oldest and the newest, which differ from both in forks, threads' warnings,
+# Nor on those between the oldest and the newest, which differ from both in forks, warnings,
 # interpreters and what watches code more than in these.
 ENDS = ["cell_processes", "console", "debugging", "deferred", "embedding", "ending", "mirror"]
 ENDS += ["mirror_streams", "namespace", "native", "output_unchanged"]
