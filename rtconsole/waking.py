@@ -25,6 +25,7 @@ def boot(self: Listener) -> None:
     """
     try:
         renewal.renew(self)
+        _name_import_system()
         with self.gate:
             tried(lambda: __import__("rtconsole.descriptors"), None, RuntimeError)
             from . import descriptors
@@ -79,6 +80,17 @@ def _launch(self: Listener) -> None:
         with self.gate:
             from .kernel import boot
     boot.launch(self, greenlets, forks.hold_imports_first, boot_failed)
+
+
+def _name_import_system() -> None:
+    """Enter the import system by the names by which ``importlib`` does, before that is imported.
+
+    Else who imports a module of it, while another thread is in the midst of importing itself, loads
+    the import system a second time, and the program's would be one that does not know ``sys``.
+    """
+    for name in ("", "_external"):
+        found = sys.modules[f"_frozen_importlib{name}"]
+        sys.modules.setdefault(f"importlib._bootstrap{name}", found)
 
 
 def _import_first() -> None:

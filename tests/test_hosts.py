@@ -157,6 +157,44 @@ def test_a_sub_interpreter_gets_no_console_and_the_main_one_keeps_its(launch: La
     assert program.stderr == ""
 
 
+def test_the_import_system_is_not_loaded_a_second_time(launch: Launcher) -> None:
+    """As a thread does that imports a module of ``importlib`` while another imports that itself."""
+    program = launch(
+        """
+        import os, sys, time
+
+        def trace(frame, event, _):
+            if frame.f_code.co_filename.endswith(("importlib/__init__.py", "importlib>")):
+                if not os.path.exists("amid"):
+                    open("amid", "x").close()
+                    deadline = time.monotonic() + 20
+                    while "importlib.machinery" not in sys.modules and time.monotonic() < deadline:
+                        time.sleep(0.001)
+                return trace
+
+        while not os.path.exists("go"):
+            time.sleep(0.001)
+        assert "importlib" not in sys.modules
+        sys.settrace(trace)
+        import importlib
+        sys.settrace(None)
+        while not os.path.exists("end"):
+            time.sleep(0.001)
+        print(importlib._bootstrap is sys.modules["_frozen_importlib"], flush=True)
+        importlib.import_module("this")
+        """,
+        cwd=launch.home,
+    )
+    (launch.home / "go").touch()
+    wait_for((launch.home / "amid").exists, "the import")
+    with program.client() as client:
+        assert client.run("6 * 7").result == "42"
+    (launch.home / "end").touch()
+    assert program.wait() == 0, program.describe()
+    assert program.stdout.startswith("True\nThe Zen"), program.stdout
+    assert program.stderr == ""
+
+
 def test_a_client_that_comes_at_once_leaves_the_programs_imports_alone(launch: Launcher) -> None:
     """Two threads that import the same modules may each wait for what the other has."""
     source = """
