@@ -157,6 +157,7 @@ def test_a_sub_interpreter_gets_no_console_and_the_main_one_keeps_its(launch: La
     assert program.stderr == ""
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="start-up files import importlib there")
 def test_the_import_system_is_not_loaded_a_second_time(launch: Launcher) -> None:
     """As a thread does that imports a module of ``importlib`` while another imports that itself."""
     program = launch(
