@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,15 @@ def tasks_and_descriptors(program: Program) -> tuple[int, int]:
     return len(os.listdir(process / "task")), len(opened)
 
 
-def is_refused(program: Program, reason: str) -> None:
+@contextmanager
+def refused(program: Program, reason: str) -> Iterator[None]:
+    """Have a client that is told why there is no kernel, and stays for the with block."""
     with program.client() as client:
         client.send("1 + 1")
         error = client.iopub("error")["content"]
-    assert error["ename"] == "NoConsole"
-    assert reason in error["evalue"], error
+        assert error["ename"] == "NoConsole"
+        assert reason in error["evalue"], error
+        yield
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -94,7 +98,8 @@ def test_who_comes_when_it_is_over_has_a_console(launch: Launcher, what: str) ->
     assert program.connection_file
     dormant = tasks_and_descriptors(program)
     for _ in range(2):
-        is_refused(program, CASES[what][2])
+        with refused(program, CASES[what][2]):
+            pass
         wait_for(lambda: tasks_and_descriptors(program) == dormant, "all to be as before")
     tell(program)
     program.wait_for_output("mended")
@@ -116,7 +121,8 @@ def test_a_fork_after_a_refusal_is_as_before_it(launch: Launcher) -> None:
     program = start(launch, "a function", "if os.fork(): os.wait(); told()\nelse: told()")
     program.wait_for_output("broken")
     dormant = tasks_and_descriptors(program)
-    is_refused(program, "forbidden")
+    with refused(program, "forbidden"):
+        pass
     wait_for(lambda: tasks_and_descriptors(program) == dormant, "all to be as before")
     tell(program)
     program.wait_for_output("mended")
@@ -138,9 +144,7 @@ def test_a_program_may_close_all_descriptors_while_its_console_refuses(launch: L
         launch, "a function", f"{close}; [(file.read(), file.close()) for file in files]"
     )
     program.wait_for_output("broken")
-    with program.client() as client:
-        client.send("1 + 1")
-        assert client.iopub("error")["content"]["ename"] == "NoConsole"
+    with refused(program, "forbidden"):
         tell(program)
         program.wait_for_output("mended")
         tell(program)
@@ -156,9 +160,7 @@ def test_a_console_that_refuses_can_be_stopped(launch: Launcher) -> None:
         launch, "a function", "from rtconsole import stop_console; stop_console(); told()"
     )
     program.wait_for_output("broken")
-    with program.client() as client:
-        client.send("1 + 1")
-        assert client.iopub("error")["content"]["ename"] == "NoConsole"
+    with refused(program, "forbidden"):
         tell(program)
         program.wait_for_output("mended")
         tell(program)

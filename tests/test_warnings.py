@@ -119,28 +119,6 @@ def test_a_program_is_not_warned_of_code_that_is_completed_or_looked_at(launch: 
         assert client.value("seen") == []
 
 
-def test_a_stopped_console_leaves_nothing_that_warns(launch: Launcher) -> None:
-    """In the program's name, and with -W error as an exception that is ignored."""
-    program = launch(
-        """
-        import gc, os, time
-        from rtconsole import start_console, stop_console
-        console = start_console()
-        while not os.path.exists("stop"): time.sleep(0.01)
-        console.stop()
-        gc.collect()
-        """,
-        python=[sys.executable, "-X", "dev"],
-        env={"RTCONSOLE": None},
-        cwd=launch.home,
-    )
-    with program.client() as client:
-        assert client.run("1 + 1").result == "2"
-    (launch.home / "stop").touch()
-    assert program.wait() == 0
-    assert program.stderr == ""
-
-
 def test_clients_that_hang_up_where_there_is_no_kernel_warn_of_nothing(launch: Launcher) -> None:
     program = launch(
         """
