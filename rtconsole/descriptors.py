@@ -129,6 +129,14 @@ class Calls:
             ask = native.fcntl().fcntl
         return int(ask(fd, fcntl.F_DUPFD_CLOEXEC, lowest))
 
+    def read(self, path: str, size: int, at: int = 0) -> bytes:
+        """Return what a file holds from there on, at most ``size`` bytes of it."""
+        fd = system.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return bytes(system.pread(fd, size, at))
+        finally:
+            system.close(fd)
+
     def close(self, fd: int) -> None:
         system.close(fd)
 
@@ -144,6 +152,11 @@ def identity(fd: int) -> "tuple[int, int]":
 def asking(fd: int) -> "tuple[Callable[[], Any], Any]":
     """See :meth:`Calls.asking`."""
     return _calls.asking(fd)
+
+
+def read(path: str, size: int, at: int = 0) -> bytes:
+    """See :meth:`Calls.read`."""
+    return _calls.read(path, size, at)
 
 
 def use(calls: Calls) -> None:

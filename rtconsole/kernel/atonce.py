@@ -58,6 +58,9 @@ class AtOnce(descriptors.Calls):
         self._fcntl, self._usleep, self._poll = quick.fcntl, quick.usleep, quick.poll
         self._prctl, self._accept4, self._close = quick.prctl, quick.accept4, quick.close
         self._statx = quick.statx
+        # an off_t is a long, and may be an address in /proc/self/mem
+        self.libc.pread.argtypes = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long
+        self.libc.pread.restype = ctypes.c_ssize_t
 
     def count(self) -> int:
         status = ctypes.create_string_buffer(_LENGTH)
@@ -139,6 +142,15 @@ class AtOnce(descriptors.Calls):
 
     def dup_above(self, fd: int, lowest: int) -> int:
         return _checked(self.libc.fcntl(fd, _F_DUPFD_CLOEXEC, lowest))
+
+    def read(self, path: str, size: int, at: int = 0) -> bytes:
+        fd = _checked(self.libc.open(path.encode(), os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            held = ctypes.create_string_buffer(size)
+            count = _checked(self.libc.pread(fd, held, size, at))
+            return bytes(held.raw[:count])
+        finally:
+            self.libc.close(fd)
 
     def close(self, fd: int) -> None:
         _checked(self.libc.close(fd))

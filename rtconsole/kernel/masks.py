@@ -10,6 +10,10 @@ taken from it. While it sleeps, the system call that it sleeps in tells which th
 runs, or waits for a processor, it may be about to sleep there, or have just been woken. So it is
 looked at until it sleeps, or has computed before and after a look without having slept: however
 long that takes on a busy machine.
+
+A thread that computes in Python sleeps for moments, when it hands the interpreter's lock to ours.
+So a look holds on to that (:mod:`.atonce`): meanwhile it sleeps until it is given that back. If
+the reads let go of it, it would compute amid each look, and sleep between any two.
 """
 
 import _signal
@@ -23,7 +27,6 @@ from functools import wraps
 from typing import Any
 
 from rtconsole import descriptors
-from rtconsole.debuglog import system
 from rtconsole.native import sleep
 from rtconsole.recorder import hide_frame
 
@@ -33,6 +36,8 @@ from .clock import monotonic
 # Seconds between two looks at the main thread; and after which it is taken to get no processor at
 # all: it may be one that runs only while no other process does (SCHED_IDLE).
 _PAUSE, _PATIENCE = 0.0005, 10.0
+
+_SIZE = 8192  # more bytes than /proc tells of what a thread does, or blocks
 
 # Nanoseconds of processor time, some hundred times of what it takes to begin or end to wait for
 # signals: who has spent them since it slept last is doing something else.
@@ -88,7 +93,7 @@ class Signals:
         deadline = monotonic() + _PATIENCE
         while monotonic() < deadline:
             before = _Look(folder, self._main)
-            call = _read(f"{folder}/syscall").split()
+            call = descriptors.read(f"{folder}/syscall", _SIZE).split()
             if call[0] == b"running":
                 computed = [one for one in computed if one.is_like(before)]
                 if not computed or before.begun - computed[-1].ended > _COMPUTES:
@@ -161,7 +166,7 @@ class _Look:
     def __init__(self, folder: str, thread: int) -> None:
         clock = (~thread << 3) | 6  # as pthread_getcpuclockid(3) makes it
         self.begun = time.clock_gettime_ns(clock)
-        blocked, *self.switches = _STATUS.findall(_read(f"{folder}/status"))
+        blocked, *self.switches = _STATUS.findall(descriptors.read(f"{folder}/status", _SIZE))
         self.ended = time.clock_gettime_ns(clock)
         self.blocked = int(blocked, 16)
 
@@ -175,15 +180,7 @@ def _waited_for(address: int) -> int:
 
     By a file, which fails if there is nothing any more (proc(5), /proc/pid/mem).
     """
-    return int.from_bytes(_read("/proc/self/mem", 8, address), sys.byteorder)
-
-
-def _read(path: str, size: int = 1 << 16, at: int = 0) -> bytes:
-    fd = system.open(path, os.O_RDONLY)
-    try:
-        return bytes(system.pread(fd, size, at))
-    finally:
-        system.close(fd)
+    return int.from_bytes(descriptors.read("/proc/self/mem", 8, address), sys.byteorder)
 
 
 def _signals(bits: int) -> set[int]:
