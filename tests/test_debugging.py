@@ -57,6 +57,19 @@ def test_debug_looks_into_the_frames_of_the_last_error(launch: Launcher) -> None
     assert (program.stdout, program.stderr) == ("", "")
 
 
+def test_a_frames_source_is_found_without_a_look_at_each_modules_file(launch: Launcher) -> None:
+    program = launch("import inspect\n" + PROGRAM)
+    with program.client() as client:
+        assert "return 1 / (secret - 42)" in plain(client.run("inner(1)").traceback)
+        assert "source" in plain(client.run("exec('1/0')").traceback)
+        client.run("inner(1)")
+        reply, _ = converse(client, "%debug", "longlist", "q")
+        assert "secret = 41 + n" in plain(reply.stdout)
+        assert client.value("inspect.modulesbyfile") == {}
+        where = "inspect.getmodule(inspect.currentframe())"  # a cell asks as ever
+        assert client.value(f"{where} is None and len(inspect.modulesbyfile) > 99")
+
+
 def test_automatic_debugging_follows_an_error(launch: Launcher) -> None:
     program = launch(PROGRAM)
     with program.client() as client:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rtconsole.recorder import hide_frame
 
-from . import cell, unseen
+from . import cell, sources, unseen
 from .rebound import rebound
 
 _had_rlcompleter = "rlcompleter" in sys.modules
@@ -43,6 +43,7 @@ def _init(original: Callable[..., None]) -> Callable[..., None]:
                 _without_terminal(original)(self, None, *arguments, **options)
                 self.stop_here = _outside_ours(self.stop_here)
                 unseen.debug(self)
+                sources.ask_frames(self, "getsourcelines", "_getsourcelines")
         except BaseException as error:
             hide_frame(error)
             raise

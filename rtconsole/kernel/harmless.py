@@ -22,7 +22,7 @@ from traitlets import Bool
 
 from rtconsole.native import is_patched
 
-from . import complaints, deferred, hidden
+from . import complaints, deferred, hidden, sources
 from .history import SessionHistory
 
 
@@ -157,6 +157,11 @@ class HarmlessShell(ZMQInteractiveShell):
         """
         if gui not in (None, "inline", "asyncio"):
             raise UsageError(f"a console runs no event loop of {gui}'s, but beside the program's.")
+
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        """As the original, which would look at the file of each module: see ``sources``."""
+        super().init_traceback_handlers(custom_exceptions)
+        sources.ask_frames(self.InteractiveTB, "get_records")
 
     def showtraceback(self, *arguments: Any, **options: Any) -> None:
         """The original imports, the first time, what adds to the process's warning filters."""
