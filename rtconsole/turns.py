@@ -24,6 +24,9 @@ _PYTHONS, _OURS = 5000, 503
 # takes 60 microseconds on Linux, in which who waits for it wakes up.
 _TRIES = 3
 
+# Seconds that this thread and all together had computed when it last asked.
+_computed: "tuple[float, float] | None" = None
+
 
 def shorten() -> None:
     """Shorten the switch interval if somebody computes, and the interval is Python's own."""
@@ -33,6 +36,8 @@ def shorten() -> None:
 
 def give_back() -> None:
     """Have Python's own interval again, if it is ours now."""
+    global _computed
+    _computed = None
     if _interval() == _OURS:
         sys.setswitchinterval(_PYTHONS / 1e6)
 
@@ -42,10 +47,19 @@ def _interval() -> int:
 
 
 def _somebody_computes() -> bool:
-    clock = sys.modules["time"].perf_counter
-    if type(clock) is not types.BuiltinFunctionType:  # replaced, by who makes time stand still
-        return False
-    began = clock()
+    """Tell whether others have computed since this thread last asked, and more than it has.
+
+    By processor time: on a busy machine it is chance whether who computes takes the interpreter
+    at once, and who has waited may have waited for a processor.
+    """
+    global _computed
+    time = sys.modules["time"]
+    process, thread = time.process_time, time.thread_time
+    if not (type(process) is type(thread) is types.BuiltinFunctionType):
+        return False  # replaced, by who makes time stand still
+    before = _computed or (thread(), process())
     for _ in range(_TRIES):
         native.sleep(0)
-    return bool(clock() - began > _PYTHONS / 1e6)
+    _computed = own, all_threads = thread(), process()
+    others = (all_threads - before[1]) - (own - before[0])
+    return bool(others > max(own - before[0], _PYTHONS / 2e6))

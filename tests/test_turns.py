@@ -29,6 +29,15 @@ def test_a_program_that_computes_has_its_interval_back_once_the_kernel_runs(
     assert program.wait() == 0
 
 
+def test_a_program_that_sleeps_keeps_its_interval(launch: Launcher) -> None:
+    program = launch(COMPUTES.format(first="import time", then="time.sleep(0.002)"))
+    program.wait_for_output("ready")
+    with program.client() as client:
+        assert client.value("(interval(), seen)") == (PYTHONS, {PYTHONS})
+        client.send("done = True")
+    assert program.wait() == 0
+
+
 def test_an_interval_that_the_program_has_set_is_left_alone(launch: Launcher) -> None:
     program = launch(COMPUTES.format(first="sys.setswitchinterval(0.001)", then=""))
     program.wait_for_output("ready")
