@@ -6,11 +6,13 @@ import sys
 import types
 from typing import Any
 
-from . import forks, lifecycle, listener, native, room
+from . import listener, native
 
 if not sys.modules.keys().isdisjoint(native.LIBRARIES):
     # imported by a program that may have replaced what the listener has imported by name
     vars(listener).update(native.early())
+
+from . import forks, lifecycle, room  # now: they make locks, of the listener's kind
 
 
 class Console:

@@ -22,7 +22,7 @@ import os
 import sys
 import types
 
-from . import forks, listener, replaced
+from . import listener, replaced
 
 TYPE_CHECKING = False  # until :func:`module_locks` is called no import is safe: make few
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def frames() -> "dict[int, types.FrameType]":
     """
     if sys.version_info >= (3, 12) and has_other_locks():
         return {}
-    if not forks.has_dead_frames:
+    if not sys.modules["rtconsole.forks"].has_dead_frames:
         return sys._current_frames()
     own, opened = vars(listener)["get_ident"](), listener.current
     found = sys._current_frames() if sys.version_info >= (3, 13) else {}

@@ -121,6 +121,19 @@ def test_the_kernel_uses_nothing_that_the_program_has_replaced(launch: Launcher,
     assert program.stderr == ""
 
 
+def test_a_console_by_hand_waits_by_nothing_that_was_replaced_before(launch: Launcher) -> None:
+    launch.script(LIBRARY, "gevent.py")
+    program = launch(
+        "import gevent, time\ngevent.patch_all()\nfrom rtconsole import start_console\n"
+        "start_console()\nprint('patched', flush=True)\nwhile True: time.sleep(0.01)",
+        env={"RTCONSOLE": None},
+    )
+    program.wait_for_output("patched")
+    with program.client() as client:
+        used = {name for name, _, _ in client.value("gevent.used_by('rtconsole')")}
+        assert used <= {"_thread.get_ident", "threading.get_ident"}  # which wait for nobody
+
+
 def test_tail_can_be_interrupted_where_such_a_library_is_installed(launch: Launcher) -> None:
     launch.script(LIBRARY, "gevent.py")
     program = launch("import time\nwhile True: print('tick', flush=True); time.sleep(0.01)")
