@@ -288,7 +288,8 @@ def frames() -> "dict[int, types.FrameType]":
     """
     if sys.version_info >= (3, 12) and has_other_locks():
         return {}
-    if not sys.modules["rtconsole.forks"].has_dead_frames:
+    # not imported here: what makes locks is imported after `early` was asked
+    if not getattr(sys.modules.get("rtconsole.forks"), "has_dead_frames", False):
         return sys._current_frames()
     own, opened = vars(listener)["get_ident"](), listener.current
     found = sys._current_frames() if sys.version_info >= (3, 13) else {}
