@@ -162,7 +162,11 @@ class Loop(asyncio.SelectorEventLoop):
         """
         if not self.is_closed():
             note_running(self)
-            for task in asyncio.all_tasks(self):
+            ended = set[Any]()
+            # a cell that awaits on gives its turn to the next request, whose task begins then
+            while tasks := asyncio.all_tasks(self) - ended:
+                task = tasks.pop()
+                ended.add(task)
                 run, left = task.get_coro(), cast("Any", task)
                 left._log_destroy_pending = False
                 try:
