@@ -245,6 +245,31 @@ def test_a_cell_that_awaits_ends_with_the_console(launch: Launcher) -> None:
     assert (program.stdout, program.stderr) == ("True\n", "")
 
 
+def test_a_task_that_begins_as_the_loop_is_closed_ends_with_it(launch: Launcher) -> None:
+    """As a request's does, which is read when a cell that awaits on gives its turn."""
+    program = launch(
+        """
+        import asyncio
+        from rtconsole.kernel.loops import Loop
+        async def request():
+            pass
+        async def cell():
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                asyncio.ensure_future(request())
+                await asyncio.sleep(1)
+        loop = Loop()
+        task = loop.create_task(cell())
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        """,
+        env={"RTCONSOLE": None},
+    )
+    assert program.wait() == 0, program.describe()
+    assert program.stderr == ""
+
+
 def test_a_console_can_be_stopped_from_a_cell(counter: Program) -> None:
     with counter.client() as client:
         client.send("from rtconsole import stop_console; stop_console()")
